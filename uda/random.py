@@ -1,0 +1,58 @@
+"""Randomness without state: every draw is a hash of (seed, step, image index, purpose).
+
+Nothing has to be saved to resume, the draw for an image does not depend on the batch it is in, and CPU and CUDA agree.
+The generator is splitmix64 (Steele, Lea and Flood, OOPSLA 2014) used as a counter-based hash.
+"""
+
+import zlib
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_GAMMA = -7046029254386353131  # 0x9E3779B97F4A7C15, the golden ratio in 64 bits, as int64
+_MIX_1 = -4658895280553007687  # 0xBF58476D1CE4E5B9
+_MIX_2 = -7723592293110705685  # 0x94D049BB133111EB
+
+
+def _shift(x: Tensor, bits: int) -> Tensor:
+    """Logical right shift of int64 (torch shifts arithmetically)."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _mix(x: Tensor) -> Tensor:
+    x = (x ^ _shift(x, 30)) * _MIX_1
+    x = (x ^ _shift(x, 27)) * _MIX_2
+    return x ^ _shift(x, 31)
+
+
+def purpose_key(purpose: str) -> int:
+    """Return the 32-bit number by which a purpose ("flip", "source") enters the hash; the same on every machine."""
+    return zlib.crc32(purpose.encode())
+
+
+def hash_bits(seed: int, step: int, index: Tensor, purpose: str, draws: int) -> Tensor:
+    """Return `draws` independent 64-bit words for each index: (B,) int64 → (B, draws) int64."""
+    device = index.device
+    state = torch.tensor(seed, dtype=torch.int64, device="cpu")
+    for key in (step, purpose_key(purpose)):
+        state = _mix(state * _GAMMA + key + 1)
+    state = _mix(index.to(torch.int64) * _GAMMA + int(state))[:, None]
+    counter = torch.arange(1, draws + 1, dtype=torch.int64, device=device)[None]
+    return _mix(state + counter * _GAMMA)
+
+
+def uniform(seed: int, step: int, index: Tensor, purpose: str, draws: int) -> Tensor:
+    """Return uniform float32 draws in [0, 1), `draws` for each image: (B,) int64 → (B, draws)."""
+    return _shift(hash_bits(seed, step, index, purpose, draws), 40).to(torch.float32) * 2.0**-24
+
+
+def permutation(n: int, seed: int, step: int, purpose: str) -> np.ndarray:
+    """Return a permutation of 0 … n−1 that depends on (seed, step, purpose) alone, (n,) int64."""
+    words = hash_bits(seed, step, torch.arange(n), purpose, 1)[:, 0].numpy()
+    return np.argsort(words, kind="stable").astype(np.int64)
+
+
+def derived_seed(seed: int, step: int, purpose: str) -> int:
+    """Return a 63-bit seed for a library that wants one (torch.manual_seed, scikit-learn's random_state)."""
+    return int(_shift(hash_bits(seed, step, torch.zeros(1, dtype=torch.int64), purpose, 1), 1))
