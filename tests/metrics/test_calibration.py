@@ -1,0 +1,152 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import brier_score_loss, log_loss
+
+from uda.metrics import (
+    adaptive_calibration_error,
+    brier_score,
+    expected_calibration_error,
+    negative_log_likelihood,
+    reliability_bins,
+)
+
+FIGURES = (expected_calibration_error, adaptive_calibration_error, brier_score, negative_log_likelihood)
+P = [[0.9, 0.1], [0.8, 0.2], [0.4, 0.6], [0.3, 0.7]]
+Y = [0, 1, 1, 1]
+
+rows = st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20), st.integers(-1, 2)), min_size=1, max_size=40)
+
+
+def probabilities(drawn):
+    counts = np.array([[a + 1, b + 1, 5] for a, b, _ in drawn], dtype=float)
+    return counts / counts.sum(axis=1, keepdims=True), np.array([label for *_, label in drawn])
+
+
+def test_expected_calibration_error_by_hand():
+    # Two bins: all confidences .9 .8 .6 .7 lie in (.5, 1]: |3/4 − .75| = 0.
+    assert expected_calibration_error(P, Y, bins=2) == pytest.approx(0.0, abs=1e-12)
+    # Four bins: (.5, .75] holds .6 .7, both right: |1 − .65|; (.75, 1] holds .9 .8, one right: |.5 − .85|.
+    assert expected_calibration_error(P, Y, bins=4) == pytest.approx(0.35)
+
+
+def test_fifteen_bins_are_the_default():
+    assert expected_calibration_error(P, Y) == expected_calibration_error(P, Y, bins=15)
+    # .9 .8 .6 .7 fall into different fifteenths: the mean of .1 .8 .4 .3.
+    assert expected_calibration_error(P, Y) == pytest.approx(0.4)
+
+
+def test_adaptive_calibration_error_by_hand():
+    # Two groups of two: .6 .7 both right |1 − .65|, .8 .9 one right |.5 − .85|.
+    assert adaptive_calibration_error(P, Y, bins=2) == pytest.approx(0.35)
+    # One group: |3/4 − .75|.
+    assert adaptive_calibration_error(P, Y, bins=1) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_reliability_bins_of_equal_width():
+    bins = reliability_bins(P, Y, bins=4)
+    assert [b.count for b in bins] == [0, 0, 2, 2]
+    assert [b.lower for b in bins] == [0, 0.25, 0.5, 0.75]
+    assert bins[0].accuracy is None
+    assert bins[0].confidence is None
+    assert bins[3].accuracy == 0.5
+    assert bins[3].confidence == pytest.approx(0.85)
+
+
+def test_a_confidence_on_a_border_belongs_to_the_lower_bin():
+    assert [b.count for b in reliability_bins([[0.5, 0.5], [1.0, 0.0]], [0, 0], bins=2)] == [1, 1]
+
+
+def test_adaptive_bins_keep_equal_confidences_together():
+    bins = reliability_bins([[1.0, 0.0]] * 3 + [[0.6, 0.4]], [0, 0, 1, 0], bins=2, adaptive=True)
+    assert [(b.lower, b.upper, b.count) for b in bins] == [(0.6, 1.0, 4)]
+    bins = reliability_bins([[1.0, 0.0]] * 2 + [[0.6, 0.4]] * 2, [0, 0, 1, 0], bins=2, adaptive=True)
+    assert [(b.lower, b.upper, b.count) for b in bins] == [(0.6, 0.6, 2), (1.0, 1.0, 2)]
+
+
+@given(st.integers(1, 60), st.integers(1, 20))
+@settings(deadline=None)
+def test_adaptive_bins_differ_by_at_most_one_image(n, bins):
+    confidence = np.linspace(0.55, 0.95, n)
+    found = reliability_bins(np.c_[confidence, 1 - confidence], np.zeros(n), bins, adaptive=True)
+    counts = [b.count for b in found]
+    assert sum(counts) == n
+    assert max(counts) - min(counts) <= 1
+
+
+def test_brier_score_by_hand():
+    # Two classes: 2·(1 − p(label))²: .02, 1.28, .32, .18.
+    assert brier_score(P, Y) == pytest.approx(1.8 / 4)
+    assert brier_score([[0.0, 1.0]], [0]) == 2.0
+
+
+def test_negative_log_likelihood_by_hand():
+    assert negative_log_likelihood(P, Y) == pytest.approx(-np.log(0.9 * 0.2 * 0.6 * 0.7) / 4)
+
+
+def test_a_probability_of_zero_costs_a_finite_amount():
+    assert negative_log_likelihood([[1.0, 0.0]], [1]) == pytest.approx(87.3365, abs=1e-3)  # −log 2⁻¹²⁶
+
+
+@settings(deadline=None)
+@given(rows)
+def test_brier_and_likelihood_equal_scikit_learn(drawn):
+    p, y = probabilities(drawn)
+    if (y < 0).all():
+        assert brier_score(p, y) is None
+        return
+    seen = y >= 0
+    assert negative_log_likelihood(p, y) == pytest.approx(log_loss(y[seen], p[seen], labels=[0, 1, 2]))
+    one = p[:, 0]  # scikit-learn's binary score counts one of the two equal squares
+    binary = brier_score(np.c_[1 - one, one], np.where(seen, y == 0, -1))
+    assert binary == pytest.approx(2 * brier_score_loss((y == 0)[seen], one[seen], pos_label=True))
+
+
+@settings(deadline=None)
+@given(rows, st.integers(1, 20))
+def test_calibration_error_is_the_weighted_gap_of_every_bin(drawn, bins):
+    p, y = probabilities(drawn)
+    p, y = p[y >= 0], y[y >= 0]
+    total = 0.0
+    for b in range(bins):
+        inside = (p.max(1) > np.linspace(0, 1, bins + 1)[b]) & (p.max(1) <= np.linspace(0, 1, bins + 1)[b + 1])
+        total += abs((p.argmax(1) == y)[inside].sum() - p.max(1)[inside].sum())
+    found = expected_calibration_error(p, y, bins)
+    assert found is None if not len(y) else found == pytest.approx(total / len(y))
+
+
+@settings(deadline=None)
+@given(rows, st.randoms(use_true_random=False))
+def test_the_order_of_images_does_not_matter(drawn, random):
+    shuffled = random.sample(drawn, len(drawn))
+    for figure in FIGURES:
+        one, other = figure(*probabilities(drawn)), figure(*probabilities(shuffled))
+        assert one == other or one == pytest.approx(other)
+
+
+def test_unlabelled_images_are_left_out():
+    for figure in FIGURES:
+        assert figure([*P, [0.5, 0.5]], [*Y, -1]) == pytest.approx(figure(P, Y))
+        assert figure(P, [-1] * 4) is None
+    assert reliability_bins(P, [-1] * 4) == []
+
+
+def test_takes_float32_tensors():
+    logits = torch.randn(50, 7, generator=torch.Generator().manual_seed(0)) * 30
+    labels = torch.arange(50) % 7
+    for figure in FIGURES:
+        assert figure(logits.softmax(1), labels) >= 0
+
+
+def test_what_is_refused():
+    for figure in FIGURES:
+        with pytest.raises(ValueError, match="apply softmax"):
+            figure([[3.0, -1.0]], [0])
+        with pytest.raises(ValueError, match="labels go up to 2"):
+            figure([[0.5, 0.5]], [2])
+        with pytest.raises(ValueError, match="probabilities 1, labels 2"):
+            figure([[0.5, 0.5]], [0, 1])
+    with pytest.raises(ValueError, match="bins must be at least 1"):
+        expected_calibration_error(P, Y, bins=0)

@@ -1,0 +1,156 @@
+"""The Python interface: `uda.adapt`, `uda.load` and the result that both return."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from uda.assemble import build_task, frozen_features, square
+from uda.datasets.folders import join, read_folder
+from uda.datasets.table import ImageTable
+from uda.errors import UserError
+from uda.experiment import Settings, read_metrics, run
+from uda.nn.encoder import TimmEncoder, create_encoder
+from uda.pair import load_domain
+from uda.recipe import Recipe, Tree, build, published_layers, read_layer
+from uda.results import predictions_table
+from uda.tasks.unida import UniDA, UnidaData
+from uda.training.checkpoint import load_checkpoint
+
+
+@dataclass
+class Result:
+    """A finished run: its figures, and its model to classify other images with."""
+
+    folder: Path
+    recipe: Recipe
+    content: dict[str, Any]
+    device: torch.device
+
+    @property
+    def metrics(self) -> dict[str, float | None]:
+        """The figures on the target domain; None where undefined."""
+        return self.content["metrics"]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The known classes in the classifier's order."""
+        return tuple(self.content["classes"])
+
+    def predict(self, images: "str | Path | Tensor", strict: bool = False) -> pd.DataFrame:
+        """Return path, label (a class or `unknown`), confidence and unknown score of every image.
+
+        images: a folder, flat or not (labels in it are not looked at), or a uint8 tensor (N, 3, H, W). The threshold is
+        the one that the run found on its target. Unreadable files are left out with a warning; `strict` refuses them.
+        """
+        task, backbone = restore(self)
+        domain = load_domain(_table(images), self.recipe.data.model_copy(update={"strict": strict}))
+        if backbone is None:
+            pixels: Any = square(self.recipe, domain.images, self.device)
+        else:
+            pixels = frozen_features(self.recipe, backbone, domain, self.device, progress=True, passes=1)
+        for image in domain.unreadable:
+            print(f"warning: left out {image.path}: {image.reason}")
+        answer = task.answer(pixels, float(task.threshold))
+        return predictions_table(domain.table.paths, answer, self.classes)
+
+    def save(self, folder: str | Path) -> Path:
+        """Copy the whole output folder, from which `uda.load` makes this result again; return its path."""
+        target = Path(folder)
+        if target.exists() and any(target.iterdir()):
+            raise UserError(f"'{target}' exists and is not empty; name another folder")
+        shutil.copytree(self.folder, target, dirs_exist_ok=True)
+        return target
+
+
+def adapt(
+    source: str | Path | None = None,
+    target: str | Path | None = None,
+    method: str = "dance",
+    out: str | Path | None = None,
+    device: str | None = None,
+    config: str | Path | None = None,
+    **overrides: Any,
+) -> Result:
+    """Adapt a labelled source to an unlabelled target and return the result (universal domain adaptation).
+
+    source, target: as on the command line; neither = the built-in data. overrides: recipe keys with double underscores
+    for dots, for instance `training__steps=300`, `encoder__freeze=True`, `seeds=[0, 1]`.
+    """
+    from uda.cli import choose_device, new_folder
+    from uda.pair import dataset_name
+
+    given: Tree = {"data": {k: str(v) for k, v in (("source", source), ("target", target)) if v is not None}}
+    layers: list[Tree] = [read_layer(Path(config))] if config else []
+    layers += [given | {"method": {"name": method}}, *(_layer(key, value) for key, value in overrides.items())]
+    name = dataset_name(*(given["data"].get(key) for key in ("source", "target")))
+    frozen = bool(overrides.get("encoder__freeze"))
+    recipe = build([*published_layers("unida", name, frozen), *layers])
+    folder = Path(out) if out else new_folder(Path("runs") / f"unida-{method}")
+    chosen = choose_device(device, deterministic=False)
+    content = run(recipe, folder, Settings(chosen, progress=False))
+    return Result(folder, recipe, content, chosen)
+
+
+def load(folder: str | Path, device: str | None = None) -> Result:
+    """Return the result of a finished run from its output folder; of several seeds, predictions use the first."""
+    from uda.cli import choose_device
+
+    path = Path(folder)
+    content = read_metrics(path)
+    return Result(path, build([read_layer(path / "recipe.yaml")]), content, choose_device(device, deterministic=False))
+
+
+def restore(result: Result) -> tuple[UniDA, TimmEncoder | None]:
+    """Return a run's task with its trained weights, and in frozen mode the backbone that feeds it."""
+    recipe, seed = result.recipe, result.recipe.seeds[0]
+    folder = result.folder if len(result.recipe.seeds) == 1 else result.folder / f"seed-{seed}"
+    # The run's own export stands in for the weights that it started from, which may not be on this machine.
+    encoder = recipe.encoder.model_copy(update={"weights": str(folder / "backbone.safetensors")})
+    own = recipe.model_copy(update={"encoder": encoder})
+    backbone = None
+    if encoder.freeze:
+        backbone = create_encoder(encoder.backbone, encoder.weights, recipe.data.image_size)
+    counts = result.content["images"]
+    source, target = _Counted(counts["source"]), _Counted(counts["target"])
+    nothing = np.full(0, -1, dtype=np.int64)
+    task = build_task(own, UnidaData(source, nothing, target, nothing, result.classes), backbone, seed)
+    if load_checkpoint(folder / "checkpoint", task, {}, None) is None:
+        raise UserError(f"'{folder}' has no checkpoint to predict with; run it again")
+    return task.to(result.device), backbone
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """Images of a finished run: only how many there were, which sizes its memory bank."""
+
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def batch(self, rows: np.ndarray) -> Tensor:
+        raise LookupError("a finished run does not hold the images that it was trained on")
+
+
+def _table(images: "str | Path | Tensor") -> ImageTable:
+    """Return the images of a folder, or of a tensor, as one table."""
+    if isinstance(images, Tensor):
+        names = tuple(f"image-{number}" for number in range(len(images)))
+        return ImageTable("the images given", names, np.full(len(images), -1, dtype=np.int64), (), images)
+    folder = read_folder(images)
+    tables = [table for domain in folder.domains for table in folder.splits(domain).values()]
+    return tables[0] if len(tables) == 1 else join(tables, str(images))
+
+
+def _layer(key: str, value: Any) -> Tree:
+    """Return one overriding value as a layer: encoder__freeze=True → {"encoder": {"freeze": True}}."""
+    layer: Any = value
+    for part in reversed(key.split("__")):
+        layer = {part: layer}
+    return layer

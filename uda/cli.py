@@ -1,0 +1,235 @@
+"""The command line: flags become the last layer of a recipe, errors become one sentence and an exit status."""
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from uda.errors import UserError, unknown_name
+
+EXIT_OK, EXIT_BROKE, EXIT_USER, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argparse parser whose errors are one sentence with the nearest flag."""
+
+    def error(self, message: str) -> NoReturn:
+        prefix = "unrecognized arguments: "
+        if message.startswith(prefix):
+            flag = message.removeprefix(prefix).split()[0]
+            flags = [option for action in self._actions for option in action.option_strings if option.startswith("--")]
+            raise unknown_name("flag", flag.partition("=")[0], flags, "--help lists them all")
+        raise UserError(f"{message} (see --help)")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser; its help lists tasks, methods and objectives."""
+    from uda.ssl import OBJECTIVES
+    from uda.tasks.unida import METHODS
+
+    made = _Parser(
+        prog="run.py",
+        allow_abbrev=False,
+        description="Self-supervision for domain adaptation. With no data named, the built-in data is used.",
+        epilog=f"tasks: {', '.join(TASKS)}. methods of unida: {', '.join(METHODS)}. objectives: {', '.join(OBJECTIVES)}.",
+    )
+    add = made.add_argument
+    add("--task", default="unida", metavar="T", help=f"what to do: {', '.join(TASKS)} (default: unida)")
+    add("--method", metavar="M", help="adaptation method (default: dance)")
+    add("--objective", nargs="+", metavar="O", help="self-supervised objectives added on the target's images")
+    add("--source", metavar="S", help="dataset/domain, a data set, a folder; for predict: the folder of a finished run")
+    add("--target", metavar="T", help="dataset/domain, a bare domain of the source's data set, or a folder")
+    add("--setting", help="the data set's published label sets: closed, partial, open, open-partial")
+    add("--split", help="4/3/3 (shared/source-private/target-private, alphabetically) or a YAML file of class names")
+    add("--config", type=Path, metavar="FILE", help="a recipe file; it goes over the published recipe")
+    add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="single recipe values, training.lr=1e-3")
+    add("--backbone", metavar="NAME", help="any timm model")
+    add("--weights", metavar="FILE|none", help="backbone weights; none = random (default: see the README)")
+    add("--freeze", action="store_true", default=None, help="compute features once; train only what stands on them")
+    add("--image-size", type=int, metavar="N", help="pixels of a side that the backbone sees")
+    add("--steps", type=int, metavar="N", help="training steps")
+    add("--batch-size", type=int, metavar="N", help="images of each domain in a step")
+    add("--seeds", nargs="+", type=int, metavar="N", help="one run a seed, and their summary (default: 0)")
+    add("--compare", nargs="*", metavar="KEY=VALUE", help="also run without self-supervision, or with these values instead")
+    add("--out", type=Path, metavar="DIR", help="output folder (default: a new one below runs/)")
+    add("--resume", action="store_true", help="go on with the run in --out from its newest checkpoint")
+    add("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
+    add("--data-root", metavar="DIR", help="where data sets lie (default: $UDA_DATA, else ./data)")
+    add("--download", action="store_true", help="fetch a data set that is not there, where it has a source")
+    add("--strict", action="store_true", default=None, help="refuse unreadable image files instead of leaving them out")
+    add("--deterministic", action="store_true", help="deterministic algorithms on the GPU too")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return the exit status: 0 done, 1 broke, 2 the user's to mend, 130 stopped by Ctrl-C."""
+    from uda.training.loop import Interrupted
+
+    try:
+        flags = parser().parse_args(arguments)
+        if flags.task not in TASKS:
+            raise unknown_name("task", flags.task, TASKS, "--help describes them")
+        TASKS[flags.task](flags)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USER
+    except Interrupted as stop:
+        print(stop, file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except Exception:
+        traceback.print_exc()
+        print("this is a defect of uda, not of your input; the lines above say where", file=sys.stderr)
+        return EXIT_BROKE
+    return EXIT_OK
+
+
+def run_unida(flags: argparse.Namespace) -> None:
+    """Adapt to a target domain, write the output folder, and print the figures."""
+    from uda.experiment import Settings, run
+    from uda.recipe import assignment, build
+
+    out = output_folder(flags)
+    layers = recipe_layers(flags, out)
+    recipe = build(layers)
+    check_resumable(recipe, out, flags.resume)
+    baseline = None
+    if flags.compare is not None:
+        overrides = [assignment(text) for text in flags.compare] or [{"method": "source_only"}]
+        dropped = [{k: v for k, v in layer.items() if flags.compare or k != "objectives"} for layer in layers]
+        baseline = build([*dropped, *overrides])
+    settings = Settings(
+        device=choose_device(flags.device, flags.deterministic),
+        progress=sys.stderr.isatty() or bool(os.environ.get("UDA_PROGRESS")),
+        download=flags.download,
+        resume=flags.resume,
+    )
+    content = run(recipe, out, settings, baseline)
+    print_figures(content, out)
+
+
+def run_predict(flags: argparse.Namespace) -> None:
+    """Classify a folder of images with a finished run."""
+    from uda.api import load
+
+    if flags.source is None or flags.target is None:
+        raise UserError("predict wants --source RUN (the folder of a finished run) and --target FOLDER (the images)")
+    result = load(flags.source, device=str(choose_device(flags.device, flags.deterministic)))
+    table = result.predict(flags.target, strict=bool(flags.strict))
+    out = flags.out or new_folder(Path(flags.source) / f"predict-{Path(flags.target).name}")
+    out.mkdir(parents=True, exist_ok=True)
+    table.to_csv(out / "predictions.csv", index=False)
+    for label, count in table["label"].value_counts().items():
+        print(f"{label:>24} {count}")
+    print(f"{len(table)} images → {out / 'predictions.csv'}")
+
+
+TASKS = {"unida": run_unida, "predict": run_predict}
+
+
+def recipe_layers(flags: argparse.Namespace, out: Path) -> list[dict[str, Any]]:
+    """Return the recipe's layers, weakest first; a resumed run starts from the recipe it was begun with."""
+    from uda.pair import dataset_name
+    from uda.recipe import assignment, published_layers, read_layer
+
+    given = flag_layer(flags)
+    own = [assignment(text) for text in flags.set]
+    if flags.resume:
+        if not (out / "recipe.yaml").is_file():
+            raise UserError(f"nothing to resume in '{out}': it holds no recipe.yaml; give the --out of the stopped run")
+        return [read_layer(out / "recipe.yaml"), *([read_layer(flags.config)] if flags.config else []), *own, given]
+    config = [read_layer(flags.config)] if flags.config else []
+    names = {"source": None, "target": None}
+    for layer in (*config, *own, given):
+        names |= {key: value for key, value in layer.get("data", {}).items() if key in names}
+    frozen = any(layer.get("encoder", {}).get("freeze") in ("true", True) for layer in (*config, *own, given))
+    return [*published_layers("unida", dataset_name(names["source"], names["target"]), frozen), *config, *own, given]
+
+
+def flag_layer(flags: argparse.Namespace) -> dict[str, Any]:
+    """Return the flags that were given as a layer of the recipe."""
+    data = {
+        "source": flags.source,
+        "target": flags.target,
+        "setting": flags.setting,
+        "split": flags.split,
+        "root": flags.data_root,
+        "image_size": flags.image_size,
+        "strict": flags.strict,
+    }
+    encoder = {"backbone": flags.backbone, "weights": flags.weights, "freeze": flags.freeze}
+    training = {"steps": flags.steps, "batch_size": flags.batch_size}
+    layer: dict[str, Any] = {}
+    for section, values in (("data", data), ("encoder", encoder), ("training", training)):
+        found = {key: value for key, value in values.items() if value is not None}
+        if found:
+            layer[section] = found
+    if flags.method is not None:
+        layer["method"] = {"name": flags.method}
+    if flags.objective is not None:
+        layer["objectives"] = {name: {} for name in flags.objective}
+    if flags.seeds is not None:
+        layer["seeds"] = flags.seeds
+    return layer
+
+
+def output_folder(flags: argparse.Namespace) -> Path:
+    """Return where to write: --out, or a new folder below runs/; results that are there already are never overwritten."""
+    if flags.out is None:
+        if flags.resume:
+            raise UserError("--resume wants --out with the folder of the run to go on with")
+        parts = [flags.task, flags.method or "dance", flags.source, flags.target]
+        name = "-".join(Path(part).name if os.sep in part else part for part in parts if part)
+        return new_folder(Path("runs") / name)
+    if not flags.resume and (flags.out / "recipe.yaml").exists():
+        raise UserError(f"'{flags.out}' holds a run already; go on with it by --resume, or give another --out")
+    return flags.out
+
+
+def new_folder(path: Path) -> Path:
+    """Return the path, or the first of path-2, path-3, … that does not exist."""
+    candidates = [path, *(path.with_name(f"{path.name}-{number}") for number in range(2, 10000))]
+    return next(candidate for candidate in candidates if not candidate.exists())
+
+
+def check_resumable(recipe: Any, out: Path, resume: bool) -> None:
+    """Refuse to resume a run under another recipe, naming what differs."""
+    from uda.recipe import build, differences, read_layer
+
+    if not resume:
+        return
+    found = differences(build([read_layer(out / "recipe.yaml")]), recipe)
+    if found:
+        raise UserError(
+            f"'{out}' was begun with another recipe ({'; '.join(found[:3])}); resume with the values it has, or give another "
+            "--out"
+        )
+
+
+def choose_device(name: str | None, deterministic: bool) -> Any:
+    """Return the torch device; cuda where there is one unless told otherwise."""
+    import torch
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: PyTorch sees no GPU here; leave --device out to run on the CPU")
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def print_figures(content: dict[str, Any], out: Path) -> None:
+    """Print the metrics with their intervals, the paired difference if there is one, and where the rest lies."""
+    from uda.report.tables import difference_table, metrics_table
+
+    print(f"\n{content['method']}: {content['source']} → {content['target']}, seeds {content['seeds']}")
+    print(metrics_table(content["metrics"], content["std"], content["ci95"]).iloc[:, :4].to_string(index=False))
+    if "difference" in content:
+        print(f"\npaired difference against {content['difference']['against']}")
+        print(difference_table(content["difference"]).to_string(index=False))
+    print(f"\nreport: {out / 'report.html'}")

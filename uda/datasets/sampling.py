@@ -1,0 +1,86 @@
+"""Which rows a step draws: pure functions of (seed, step, purpose), so that nothing has to be saved to resume."""
+
+import numpy as np
+import torch
+
+from uda import random
+from uda.errors import UserError
+
+_LAST_63_BITS = (1 << 63) - 1
+
+
+class Shuffled:
+    """Rows without replacement: each of the n rows once an epoch, in an order drawn anew for each epoch.
+
+    Step t takes the positions t·B … (t+1)·B − 1 of the epochs' permutations laid end to end. A batch may therefore span
+    two epochs (or more, if it is larger than n), none is ever smaller than B, and no image is dropped.
+    The permutations in use are kept, for to draw one of a million rows takes a tenth of a second; the result depends on
+    the step alone all the same.
+    """
+
+    def __init__(self, n: int, batch_size: int, seed: int, purpose: str):
+        _check(n, batch_size, purpose)
+        self.n, self.batch_size, self.seed, self.purpose = n, batch_size, seed, purpose
+        self._kept: dict[int, np.ndarray] = {}
+
+    def __call__(self, step: int) -> np.ndarray:
+        """Return the rows of a step, (B,) int64."""
+        start = step * self.batch_size
+        stop = start + self.batch_size
+        epochs = range(start // self.n, (stop - 1) // self.n + 1)
+        self._kept = {epoch: self._permutation(epoch) for epoch in epochs}
+        parts = [rows[max(0, start - e * self.n) : stop - e * self.n] for e, rows in self._kept.items()]
+        return np.concatenate(parts)
+
+    def _permutation(self, epoch: int) -> np.ndarray:
+        kept = self._kept.get(epoch)
+        return random.permutation(self.n, self.seed, epoch, self.purpose) if kept is None else kept
+
+
+def shuffled(n: int, batch_size: int, seed: int, step: int, purpose: str) -> np.ndarray:
+    """Return the rows of one step without replacement, (B,) int64; for many steps keep a `Shuffled`."""
+    return Shuffled(n, batch_size, seed, purpose)(step)
+
+
+class ClassBalanced:
+    """Rows with replacement: the class uniform among those present, then the row uniform within the class.
+
+    The distribution is that of `WeightedRandomSampler` with weights 1 ÷ class frequency (as in DANCE, Saito et al.,
+    NeurIPS 2020). Rows of label −1 are never drawn.
+    """
+
+    def __init__(self, labels: np.ndarray, batch_size: int, seed: int, purpose: str):
+        labels = np.asarray(labels)
+        _check(int((labels >= 0).sum()), batch_size, purpose, what="labelled images")
+        order = np.argsort(labels, kind="stable")
+        self._rows = order[labels[order] >= 0].astype(np.int64)  # sorted by class
+        _, self._start, self._count = np.unique(labels[self._rows], return_index=True, return_counts=True)
+        self.batch_size, self.seed, self.purpose = batch_size, seed, purpose
+
+    def __call__(self, step: int) -> np.ndarray:
+        """Return the rows of a step, (B,) int64."""
+        words = random.hash_bits(self.seed, step, torch.arange(self.batch_size), self.purpose, 2)
+        draws = words.numpy() & _LAST_63_BITS  # not negative; the remainder's bias is below n ÷ 2⁶³
+        chosen = draws[:, 0] % len(self._count)
+        return self._rows[self._start[chosen] + draws[:, 1] % self._count[chosen]]
+
+
+def rank_slice(rows: np.ndarray, rank: int, world: int) -> np.ndarray:
+    """Return the contiguous slice of a global batch that process `rank` of `world` takes.
+
+    Raises UserError if the slices would not be of one size (gathering embeddings needs that).
+    """
+    if len(rows) % world:
+        nearest = max(world, round(len(rows) / world) * world)
+        raise UserError(
+            f"a batch of {len(rows)} cannot be shared evenly by {world} processes: use --batch-size {nearest}"
+        )
+    share = len(rows) // world
+    return rows[rank * share : (rank + 1) * share]
+
+
+def _check(n: int, batch_size: int, purpose: str, what: str = "images") -> None:
+    if n < 1:
+        raise UserError(f"there are no {what} to draw from for '{purpose}': check the folder and the label sets")
+    if batch_size < 1:
+        raise UserError(f"the batch size is {batch_size}: give at least 1")

@@ -1,0 +1,82 @@
+"""Figures as pure functions of arrays: universal adaptation, OOD, calibration, features, corruption error, statistics.
+
+Everything takes array-likes (CPU tensors too) and gives Python floats; an undefined figure is None, never NaN. Scores
+are unknown-scores: higher means more unknown. Arguments of the wrong shape or kind raise ValueError.
+"""
+
+from uda.metrics.calibration import (
+    ReliabilityBin,
+    adaptive_calibration_error,
+    brier_score,
+    expected_calibration_error,
+    negative_log_likelihood,
+    reliability_bins,
+)
+from uda.metrics.corruption import (
+    mean_corruption_error,
+    plain_corruption_error,
+    relative_mean_corruption_error,
+)
+from uda.metrics.features import alignment, balancedness, effective_rank, l2_normalize, uniformity
+from uda.metrics.ood import aupr, auroc, fpr_at_tpr, oscr
+from uda.metrics.statistics import (
+    BootstrapInterval,
+    PairedDifference,
+    Summary,
+    bootstrap_ci,
+    paired_difference,
+    smallest_detectable_difference,
+    summarize,
+)
+from uda.metrics.unida import (
+    UNIDA_METRICS,
+    class_recalls,
+    closed_accuracy,
+    h3_score,
+    h_score,
+    known_accuracy,
+    per_class_accuracy,
+    private_nmi,
+    unida_metrics,
+    universal_score,
+    unknown_accuracy,
+)
+
+__all__ = [
+    "UNIDA_METRICS",
+    "BootstrapInterval",
+    "PairedDifference",
+    "ReliabilityBin",
+    "Summary",
+    "adaptive_calibration_error",
+    "alignment",
+    "aupr",
+    "auroc",
+    "balancedness",
+    "bootstrap_ci",
+    "brier_score",
+    "class_recalls",
+    "closed_accuracy",
+    "effective_rank",
+    "expected_calibration_error",
+    "fpr_at_tpr",
+    "h3_score",
+    "h_score",
+    "known_accuracy",
+    "l2_normalize",
+    "mean_corruption_error",
+    "negative_log_likelihood",
+    "oscr",
+    "paired_difference",
+    "per_class_accuracy",
+    "plain_corruption_error",
+    "private_nmi",
+    "relative_mean_corruption_error",
+    "reliability_bins",
+    "smallest_detectable_difference",
+    "summarize",
+    "unida_metrics",
+    "uniformity",
+    "universal_score",
+    "unknown_accuracy",
+]

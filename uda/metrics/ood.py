@@ -1,0 +1,96 @@
+"""Telling known from unknown by a score; scores are unknown-scores everywhere: higher means more unknown."""
+
+import math
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import rankdata
+from sklearn.metrics import average_precision_score
+
+from uda.metrics.arrays import as_labels, as_scores, check_lengths
+
+Positive = Literal["in", "out"]
+
+
+def auroc(known_scores: ArrayLike, unknown_scores: ArrayLike) -> float | None:
+    """Return the probability that an unknown image scores above a known one, a tie counting one half.
+
+    Both arguments are unknown-scores, (N,) and (M,). This is the area under the ROC curve by its rank form
+    (Mann and Whitney, 1947), so any monotone rescaling of the scores leaves it as it is. None if either is empty.
+    """
+    known, unknown = as_scores(known_scores, "known_scores"), as_scores(unknown_scores, "unknown_scores")
+    if not len(known) or not len(unknown):
+        return None
+    ranks = rankdata(np.concatenate([known, unknown]))
+    wins = ranks[len(known) :].sum() - len(unknown) * (len(unknown) + 1) / 2
+    return float(wins / (len(known) * len(unknown)))
+
+
+def oscr(known_correct: ArrayLike, known_scores: ArrayLike, unknown_scores: ArrayLike) -> float | None:
+    """Return the area under the open-set classification rate curve (Dhamija et al., NeurIPS 2018).
+
+    known_correct:  (N,) whether each known image's closed-set prediction is right (bool, or 0 and 1).
+    known_scores:   (N,) their unknown-scores, in the same order; unknown_scores: (M,).
+
+    An image is accepted as known when its score is at most a threshold t. The curve runs over all t through
+    x = share of unknown images accepted (false positive rate), y = share of known images accepted *and* right
+    (correct classification rate), from (0, 0) to (1, closed-set accuracy); images with equal scores enter together,
+    joined by a straight line. Its area is exactly the closed-set accuracy times the AUROC of the rightly classified
+    known images against the unknown ones, which is how it is computed. Perfect separation gives the closed-set
+    accuracy. None if there is no known or no unknown image.
+    """
+    correct, scores = as_labels(known_correct, "known_correct"), as_scores(known_scores, "known_scores")
+    unknown = as_scores(unknown_scores, "unknown_scores")
+    check_lengths(known_correct=correct, known_scores=scores)
+    if not np.isin(correct, (0, 1)).all():
+        raise ValueError("known_correct must hold truth values, not class indices")
+    if not len(correct) or not len(unknown):
+        return None
+    area = auroc(scores[correct == 1], unknown)
+    return 0.0 if area is None else float(correct.mean() * area)
+
+
+def aupr(known_scores: ArrayLike, unknown_scores: ArrayLike, positive: Positive = "out") -> float | None:
+    """Return the area under the precision-recall curve as average precision (a step function, no interpolation).
+
+    Both arguments are unknown-scores, (N,) and (M,). `positive` names the class that is to be found: "out" gives
+    AUPR-out, "in" AUPR-in (there the scores count downwards). None if either is empty.
+    """
+    known, unknown = as_scores(known_scores, "known_scores"), as_scores(unknown_scores, "unknown_scores")
+    negatives, positives = _by_convention(known, unknown, positive)
+    if not len(known) or not len(unknown):
+        return None
+    scores = rankdata(np.concatenate([negatives, positives]), method="dense")  # infinite scores become ranks as well
+    truth = np.arange(len(scores)) >= len(negatives)
+    return float(average_precision_score(truth, scores))
+
+
+def fpr_at_tpr(
+    scores_in: ArrayLike, scores_out: ArrayLike, tpr: float = 0.95, positive: Positive = "out"
+) -> float | None:
+    """Return the false positive rate at the strictest threshold that still finds a share `tpr` of the positives.
+
+    scores_in, scores_out: unknown-scores of in-distribution (N,) and out-of-distribution images (M,).
+    Two conventions are in use, so name the one reported. positive="out" (Hendrycks and Gimpel, ICLR 2017, and their
+    later code): share of in-distribution images called unknown when at least `tpr` of the unknown ones are.
+    positive="in" (ODIN and most benchmarks since): share of unknown images taken for known when at least `tpr` of
+    the known ones are. Nothing is interpolated; images that tie with the threshold are on the positive side.
+    None if either is empty; ValueError unless 0 < tpr ≤ 1.
+    """
+    if not 0 < tpr <= 1:
+        raise ValueError(f"tpr must be above 0 and at most 1, not {tpr}")
+    known, unknown = as_scores(scores_in, "scores_in"), as_scores(scores_out, "scores_out")
+    negatives, positives = _by_convention(known, unknown, positive)
+    if not len(known) or not len(unknown):
+        return None
+    needed = math.ceil(tpr * len(positives) - 1e-9)  # 0.55 × 100 is 55, not 55.00000000000001
+    threshold = np.sort(positives)[len(positives) - max(needed, 1)]
+    return float((negatives >= threshold).mean())
+
+
+def _by_convention(known: np.ndarray, unknown: np.ndarray, positive: Positive) -> tuple[np.ndarray, np.ndarray]:
+    """Return the scores of the negatives and of the positives, turned so that positives should be high."""
+    if positive not in ("in", "out"):
+        raise ValueError(f"positive must be 'in' or 'out', not {positive!r}")
+    return (known, unknown) if positive == "out" else (-unknown, -known)

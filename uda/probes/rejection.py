@@ -1,0 +1,48 @@
+"""Where to draw the line between known and unknown, from unlabelled unknown-scores.
+
+A rule takes the scores (N,) of the target images (higher means more unknown) and the number K of known classes, and
+returns the threshold: an image is unknown where its score exceeds it. No rule sees a label.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from scipy.stats import norm
+from sklearn.mixture import GaussianMixture
+
+from uda.errors import unknown_name
+
+Rule = Callable[[np.ndarray, int], float]
+
+
+def fixed(scores: np.ndarray, n_classes: int) -> float:
+    """Return log(K)/2, half the largest entropy: DANCE's rule (Saito et al., NeurIPS 2020, section 3.3)."""
+    return math.log(n_classes) / 2
+
+
+def otsu(scores: np.ndarray, n_classes: int, bins: int = 256) -> float:
+    """Return the threshold with the largest between-class variance (Otsu, IEEE Trans. SMC 1979, equation 14)."""
+    counts, edges = np.histogram(scores, bins=bins)
+    centers = (edges[:-1] + edges[1:]) / 2
+    below = np.cumsum(counts)
+    above = below[-1] - below
+    total = np.cumsum(counts * centers)
+    usable = (below > 0) & (above > 0)
+    if not usable.any():
+        return float(edges[-1])
+    mean_below = total / np.maximum(below, 1)
+    mean_above = (total[-1] - total) / np.maximum(above, 1)
+    variance = np.where(usable, below * above * (mean_below - mean_above) ** 2, -1.0)
+    best = np.flatnonzero(variance >= variance.max() * (1 - 1e-12))  # a gap is a plateau: take its middle
+    return float((edges[best[0] + 1] + edges[best[-1] + 1]) / 2)
+
+
+RULES: dict[str, Rule] = {"fixed": fixed, "otsu": otsu}
+
+
+def find_rule(name: str) -> Rule:
+    """Return the rule of that name; UserError with the nearest ones otherwise."""
+    if name not in RULES:
+        raise unknown_name("rejection rule", name, RULES, "choose one with `--set rejection=NAME`")
+    return RULES[name]

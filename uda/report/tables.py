@@ -1,0 +1,208 @@
+"""Tables of the report: metrics under readable names, arms beside each other, what was confused with what."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from uda.report.page import MISSING
+
+Interval = float | Sequence[float] | None
+"""A 95 % confidence interval: the half-width, or (low, high); None where there is none."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is called and what it is, in one line."""
+
+    title: str
+    definition: str
+
+
+METRICS: dict[str, Metric] = {
+    "universal_score": Metric(
+        "Universal score",
+        "H-score where the target has unknown classes, else class-mean accuracy with every rejection an error.",
+    ),
+    "h_score": Metric("H-score", "Harmonic mean of known and unknown accuracy; low as soon as either is low."),
+    "known_accuracy": Metric(
+        "Known accuracy", "Mean over the shared classes of the share of images given the right label."
+    ),
+    "unknown_accuracy": Metric("Unknown accuracy", "Share of the images of unknown classes that were rejected."),
+    "per_class_accuracy": Metric("Per-class accuracy", "Mean recall over the classes, 'unknown' counted as one more."),
+    "closed_accuracy": Metric(
+        "Closed accuracy", "Share of the images of known classes named right when nothing may be rejected."
+    ),
+    "auroc": Metric(
+        "AUROC", "Chance that an unknown image scores more unknown than a known one; independent of the threshold."
+    ),
+    "oscr": Metric(
+        "OSCR", "Area under correct-and-accepted share of known images against accepted share of unknown ones."
+    ),
+    "nmi": Metric(
+        "NMI (oracle)", "Agreement of k-means clusters of unknown images with their true classes, k given as the truth."
+    ),
+    "h3_score": Metric(
+        "H³-score (oracle)", "Harmonic mean of known accuracy, unknown accuracy and NMI; needs the true k as NMI does."
+    ),
+}
+
+ORACLE_NOTE = (
+    "NMI and the H³-score are oracle figures: k-means is given the true number of private target classes, "
+    "which nobody knows in practice. A dash means that the figure is undefined here."
+)
+
+
+def readable(name: str) -> str:
+    """Return the name under which a metric is shown."""
+    return METRICS[name].title if name in METRICS else name.replace("_", " ")
+
+
+def number(name: str, value: float | None) -> str:
+    """Return a metric's value as text: per cent for the known metrics, four digits for others, a dash for None."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    return f"{100 * value:.1f} %" if name in METRICS else f"{value:.4g}"
+
+
+def points(name: str, value: float | None, sign: str = "+") -> str:
+    """Return a difference as text: percentage points (pp) for the known metrics; `sign` as in format strings."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    text = f"{100 * value:{sign}.1f} pp" if name in METRICS else f"{value:{sign}.4g}"
+    return text.replace("-", "\u2212")
+
+
+def _bounds(mean: float | None, interval: Interval) -> tuple[float, float] | None:
+    if interval is None or isinstance(interval, float | int):
+        half = interval
+        if mean is None or half is None or not math.isfinite(half):
+            return None
+        return mean - half, mean + half
+    low, high = (float("nan") if bound is None else float(bound) for bound in interval)
+    return (low, high) if math.isfinite(low) and math.isfinite(high) else None
+
+
+def half_width(mean: float | None, interval: Interval) -> float | None:
+    """Return half the width of an interval that is given either as that or as (low, high)."""
+    bounds = _bounds(mean, interval)
+    return None if bounds is None else (bounds[1] - bounds[0]) / 2
+
+
+def interval_text(name: str, mean: float | None, interval: Interval, difference: bool = False) -> str:
+    """Return an interval as "low … high", a dash where there is none."""
+    bounds = _bounds(mean, interval)
+    write = points if difference else number
+    return MISSING if bounds is None else " … ".join(write(name, bound) for bound in bounds)
+
+
+def _ordered(names: set[str]) -> list[str]:
+    return [name for name in METRICS if name in names] + sorted(names - METRICS.keys())
+
+
+def metrics_table(
+    metrics: Mapping[str, float | None],
+    std: Mapping[str, float | None] | None = None,
+    ci95: Mapping[str, Interval] | None = None,
+) -> pd.DataFrame:
+    """Return one row a metric: name, value, spread and interval where given, and the definition.
+
+    Columns: metric, value, then "std" and "95 % interval" if given, then "what it is". Undefined figures are "–".
+    """
+    names = _ordered(set(metrics))
+    columns: dict[str, list[str]] = {
+        "metric": [readable(name) for name in names],
+        "value": [number(name, metrics[name]) for name in names],
+    }
+    if std:
+        columns["std"] = [number(name, std.get(name)) for name in names]
+    if ci95:
+        columns["95 % interval"] = [interval_text(name, metrics[name], ci95.get(name)) for name in names]
+    columns["what it is"] = [METRICS[name].definition if name in METRICS else "" for name in names]
+    return pd.DataFrame(columns)
+
+
+def comparison_table(
+    arms: Mapping[str, Mapping[str, float | None]],
+    std: Mapping[str, Mapping[str, float | None]] | None = None,
+    metrics: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """Return one row an arm, one column a metric, cells "mean" or "mean ± std"; metrics nobody has are left out."""
+    defined = {name for values in arms.values() for name, value in values.items() if value is not None}
+    names = _ordered(defined) if metrics is None else list(metrics)
+    rows = []
+    for arm, values in arms.items():
+        row = {"arm": arm}
+        for name in names:
+            text = number(name, values.get(name))
+            spread = number(name, ((std or {}).get(arm) or {}).get(name))
+            both = text != MISSING and spread != MISSING
+            row[readable(name)] = f"{text.removesuffix(' %')} ± {spread}" if both else text
+        rows.append(row)
+    return pd.DataFrame(rows, columns=["arm", *map(readable, names)])
+
+
+def difference_table(difference: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the paired comparison: one row a metric, with the interval and the smallest detectable difference.
+
+    `difference["metrics"]` maps a metric to the fields of `uda.metrics.PairedDifference` that are used here (mean,
+    ci95, smallest_detectable) and to both arms' means ("with", "without"); each may be missing or None. A verdict is
+    given only where there is an interval: it either leaves zero out or it does not.
+    """
+    values: Mapping[str, Mapping[str, Any]] = difference.get("metrics", {})
+    rows = []
+    for name in _ordered(set(values)):
+        entry = values[name]
+        mean = entry.get("mean")
+        bounds = _bounds(mean, entry.get("ci95"))
+        if bounds is None:
+            verdict = "no interval"
+        elif bounds[0] > 0 or bounds[1] < 0:
+            verdict = "higher" if bounds[0] > 0 else "lower"
+        else:
+            verdict = "no difference shown"
+        rows.append(
+            {
+                "metric": readable(name),
+                "with": number(name, entry.get("with")),
+                "without": number(name, entry.get("without")),
+                "difference": points(name, mean),
+                "95 % interval": interval_text(name, mean, entry.get("ci95"), difference=True),
+                "smallest detectable": points(name, entry.get("smallest_detectable"), ""),
+                "verdict": verdict,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def label_counts(predictions: np.ndarray, confidences: np.ndarray, names: Sequence[str]) -> pd.DataFrame:
+    """Return how many images got which label, the most frequent first: label, images, share, median confidence.
+
+    `predictions` (N,) index `names`, the last of which is "unknown"; labels no image got are left out.
+    """
+    counts = np.bincount(predictions, minlength=len(names))
+    order = [i for i in np.argsort(-counts, kind="stable") if counts[i] > 0]
+    return pd.DataFrame(
+        {
+            "label": [names[i] for i in order],
+            "images": [int(counts[i]) for i in order],
+            "share": [f"{100 * counts[i] / len(predictions):.1f} %" for i in order],
+            "median confidence": [f"{np.median(confidences[predictions == i]):.2f}" for i in order],
+        }
+    )
+
+
+def confusions_table(y_true: np.ndarray, y_pred: np.ndarray, names: Sequence[str], top: int = 10) -> pd.DataFrame:
+    """Return the most frequent mistakes: true label, predicted label, images, share of the true class."""
+    wrong = y_true != y_pred
+    pairs, counts = np.unique(np.stack([y_true[wrong], y_pred[wrong]], axis=1), axis=0, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:top]
+    size = np.bincount(y_true, minlength=len(names))
+    rows = [
+        (names[pairs[i, 0]], names[pairs[i, 1]], int(counts[i]), f"{100 * counts[i] / size[pairs[i, 0]]:.1f} %")
+        for i in order
+    ]
+    return pd.DataFrame(rows, columns=["is", "was taken for", "images", "share of its class"])

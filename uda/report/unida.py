@@ -1,0 +1,347 @@
+"""The page to look at after universal domain adaptation: a label or `unknown` for every image, and what it is worth."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from uda.report import page, plots, tables
+from uda.report.page import Figure, Section
+
+_PER_GROUP = 12
+_HEADLINES = ("universal_score", "known_accuracy", "unknown_accuracy", "auroc")
+
+
+@dataclass(frozen=True)
+class UnidaReport:
+    """Everything the page shows; N target images, K source classes, K stands for unknown.
+
+    metrics, std, ci95: as in `metrics.json`, fractions; None where undefined (or the target has no labels).
+    scores:      (N,) unknown-scores, higher means more unknown; above `threshold` an image is rejected by `rejection`.
+    predictions: (N,) int64 in 0 … K; confidences: (N,) of the best known class, in [0, 1].
+    labels:      (N,) 0 … K−1 known, K unknown, −1 unlabelled; None where the target has no labels.
+    target_images: (M, 3, h, w) uint8 thumbnails of the rows `thumbnail_rows` (M,), chosen by `select_thumbnails`.
+    source_features (S, D), source_labels (S,), target_features (N, D): for t-SNE; may have no rows.
+    unreadable:  files left out, with the reason; notes: what was understood of the data, weights used, warnings.
+    difference:  a paired comparison as `tables.difference_table` takes it, with "against" naming the other arm.
+    """
+
+    title: str
+    recipe: Mapping[str, Any]
+    metrics: Mapping[str, float | None]
+    history: pd.DataFrame
+    class_names: tuple[str, ...]
+    scores: np.ndarray
+    threshold: float
+    fixed_threshold: float | None
+    rejection: str
+    predictions: np.ndarray
+    confidences: np.ndarray
+    labels: np.ndarray | None
+    target_images: Tensor
+    thumbnail_rows: np.ndarray
+    target_paths: Sequence[str]
+    source_features: np.ndarray
+    source_labels: np.ndarray
+    target_features: np.ndarray
+    unreadable: Sequence[tuple[str | Path, str]] = ()
+    notes: Sequence[str] = ()
+    difference: Mapping[str, Any] | None = None
+    std: Mapping[str, float | None] | None = None
+    ci95: Mapping[str, tables.Interval] | None = None
+    seed: int = 0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The K class names and, last, "unknown"."""
+        return (*self.class_names, "unknown")
+
+    @property
+    def labelled(self) -> np.ndarray:
+        """Rows (integers) of the target images whose true label is known."""
+        return np.flatnonzero(self.labels >= 0) if self.labels is not None else np.arange(0)
+
+    def check(self) -> None:
+        """Raise ValueError where arrays that stand for the same images differ in length."""
+        n = len(self.predictions)
+        sizes = {"scores": self.scores, "confidences": self.confidences, "target_paths": self.target_paths}
+        sizes |= {} if self.labels is None else {"labels": self.labels}
+        sizes |= {"target_features": self.target_features} if len(self.target_features) else {}
+        wrong = [f"{name} {len(values)}" for name, values in sizes.items() if len(values) != n]
+        if len(self.target_images) != len(self.thumbnail_rows):
+            wrong.append(f"target_images {len(self.target_images)} for {len(self.thumbnail_rows)} thumbnail_rows")
+        if wrong:
+            raise ValueError(f"the report of {n} target images got arrays of other lengths: {', '.join(wrong)}")
+
+
+def example_groups(
+    scores: np.ndarray, predictions: np.ndarray, confidences: np.ndarray, threshold: float, labels: np.ndarray | None
+) -> dict[str, np.ndarray]:
+    """Return the rows worth looking at, best first in each group; a group may be empty.
+
+    "confident" takes turns among the predicted classes, the frequent ones first; "errors" between wrong labels, the
+    most confident first, and known images that were rejected, the highest score first.
+    """
+    rows, rejected = np.arange(len(scores)), scores > threshold
+    groups = {
+        "confident": _in_turn(rows[~rejected], predictions, -confidences),
+        "unknown": np.lexsort((-scores, ~rejected)),
+        "threshold": np.argsort(np.abs(scores - threshold), kind="stable") if math.isfinite(threshold) else rows[:0],
+    }
+    if labels is not None:
+        wrong = (labels >= 0) & (labels != predictions)
+        groups["errors"] = _in_turn(rows[wrong], rejected, np.where(rejected, -scores, -confidences))
+    return {name: found[:_PER_GROUP] for name, found in groups.items()}
+
+
+def _in_turn(rows: np.ndarray, group: np.ndarray, key: np.ndarray) -> np.ndarray:
+    """Return the rows with the groups taking turns, larger groups first, each in ascending order of `key`."""
+    _, number, size = np.unique(group[rows], return_inverse=True, return_counts=True)
+    order = np.lexsort((key[rows], number))
+    rank = np.empty(len(rows), dtype=np.int64)
+    rank[order] = np.arange(len(rows)) - (np.cumsum(size) - size)[number[order]]
+    return rows[np.lexsort((number, -size[number], rank))]
+
+
+def select_thumbnails(
+    scores: np.ndarray,
+    predictions: np.ndarray,
+    confidences: np.ndarray,
+    threshold: float,
+    labels: np.ndarray | None,
+    limit: int = 48,
+) -> np.ndarray:
+    """Return the rows of the images that the report shows, each once, at most `limit`: only these have to be loaded.
+
+    All arrays (N,), as in `UnidaReport`. The groups of `example_groups` share the limit equally, at most 12 rows each.
+    """
+    groups = example_groups(scores, predictions, confidences, threshold, labels)
+    each = max(1, limit // len(groups))
+    chosen = np.concatenate([found[:each] for found in groups.values()])
+    _, first = np.unique(chosen, return_index=True)
+    return chosen[np.sort(first)][:limit].astype(np.int64)
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / max(whole, 1):.1f} %"
+
+
+def _answer(report: UnidaReport) -> Section:
+    n, k = len(report.predictions), len(report.class_names)
+    rejected = int((report.predictions == k).sum())
+    text = (
+        f"{n - rejected} of {n} target images ({_percent(n - rejected, n)}) were given one of the {k} known labels, "
+        f"{rejected} ({_percent(rejected, n)}) were rejected as unknown. An image is rejected where its unknown-score "
+        f"exceeds {report.threshold:.4g} (rule: {report.rejection})."
+    )
+    if n and rejected in (0, n):
+        what = "Nothing was rejected" if rejected == 0 else "Everything was rejected"
+        text += f"\n\n{what}: if you expected otherwise, look at the score distribution below and at another rule."
+    counts = tables.label_counts(report.predictions, report.confidences, report.names)
+    many = len(counts) > 15
+    first = counts.head(15)
+    first.attrs["caption"] = "How many images got which label" + (", the 15 most frequent" if many else "")
+    folded = page.details(f"All {len(counts)} labels", counts) if many else ""
+    shown = [(str(n), "target images"), (str(n - rejected), "with a known label"), (str(rejected), "unknown")]
+    if not len(report.labelled):
+        text += "\n\nThe target has no labels, so nothing here measures how many answers are right: look at the images."
+        return Section("Answer", text, tables=[first], html=folded, lead=page.cards(shown))
+    shown += [
+        (tables.number(name, report.metrics[name]), tables.readable(name))
+        for name in _HEADLINES
+        if report.metrics.get(name) is not None
+    ]
+    measured = tables.metrics_table(report.metrics, report.std, report.ci95)
+    measured.attrs["caption"] = f"Measured on the {len(report.labelled)} labelled target images. {tables.ORACLE_NOTE}"
+    return Section("Answer", text, tables=[first, measured], html=folded, lead=page.cards(shown))
+
+
+def _examples(report: UnidaReport) -> Section:
+    groups = example_groups(report.scores, report.predictions, report.confidences, report.threshold, report.labels)
+    rejected = bool((report.scores > report.threshold).any())
+    titles = {
+        "confident": "Most confident of each predicted class",
+        "unknown": "Most unknown" if rejected else "Highest unknown-scores (nothing was rejected)",
+        "threshold": "Nearest to the threshold: the answers that a slightly different threshold would change",
+        "errors": "Errors: wrong labels by confidence, and known images that were rejected by score",
+    }
+    place = {int(row): i for i, row in enumerate(report.thumbnail_rows)}
+    images = report.target_images.cpu().numpy()
+    figures, listed = [], []
+    for name, found in groups.items():
+        rows = [int(row) for row in found if int(row) in place]
+        if not rows:
+            continue
+        marked = [_mark(report, row) for row in rows]
+        png = plots.gallery(images[[place[row] for row in rows]], [t for t, _ in marked], [c for _, c in marked])
+        files = [report.target_paths[row] for row in rows]
+        figures.append(Figure(png, titles[name], f"{titles[name]}: {', '.join(map(str, files))}"))
+        listed += [
+            (file, report.names[report.predictions[row]], report.confidences[row], report.scores[row], name)
+            for file, row in zip(files, rows, strict=True)
+        ]
+    table = pd.DataFrame(listed, columns=["file", "label", "confidence", "unknown-score", "shown as"])
+    folded = page.details("Files of these images", table) if listed else ""
+    frames = (
+        "Right answers have a ✓ and a green frame, wrong ones a ✗ and an orange one." if len(report.labelled) else ""
+    )
+    text = f"The label given, the confidence in the best known class, the unknown-score. {frames}"
+    return Section("Example images", text if figures else "There are no images to show.", figures, html=folded)
+
+
+def _mark(report: UnidaReport, row: int) -> tuple[str, str]:
+    """Return an image's caption and the color of its frame."""
+    given = report.names[report.predictions[row]]
+    figures = f"{100 * report.confidences[row]:.0f} %, score {report.scores[row]:.3g}"
+    truth = -1 if report.labels is None else int(report.labels[row])
+    if truth < 0:
+        return f"{given}\n{figures}", plots.GRAY
+    if truth == report.predictions[row]:
+        return f"✓ {given}\n{figures}", plots.RIGHT
+    return f"✗ {given}\nis {report.names[truth]}\n{figures}", plots.WRONG
+
+
+def _scores(report: UnidaReport) -> Section:
+    is_unknown, scores, k = None, report.scores, len(report.class_names)
+    if report.labels is not None and len(report.labelled):
+        scores, is_unknown = scores[report.labelled], report.labels[report.labelled] == k
+    png = plots.score_histogram(scores, is_unknown, report.threshold, report.fixed_threshold)
+    text = f"Images to the right of the threshold ({report.threshold:.4g}, rule: {report.rejection}) are rejected."
+    if report.fixed_threshold is not None and math.isfinite(report.fixed_threshold):
+        would = int((report.scores > report.fixed_threshold).sum())
+        text += f" The method's fixed threshold ({report.fixed_threshold:.4g}) would reject {would} images."
+    caption = "Two separate humps mean that the threshold can tell known from unknown; one hump means that it cannot."
+    return Section("Score distribution", text, [Figure(png, caption, "Histogram of the unknown-scores")])
+
+
+def _confusion(report: UnidaReport) -> Section:
+    assert report.labels is not None
+    true, given = report.labels[report.labelled], report.predictions[report.labelled]
+    caption = 'Rows are the true classes; gray rows have no images. All unknown classes share the row "unknown".'
+    figure = Figure(plots.confusion_matrix(true, given, report.names), caption, "Confusion matrix")
+    frequent = tables.confusions_table(true, given, report.names)
+    frequent.attrs["caption"] = "The most frequent mistakes"
+    return Section("Confusion matrix", "", [figure], [frequent] if len(frequent) else [])
+
+
+def _features(report: UnidaReport) -> Section:
+    n_source, n_target, k = len(report.source_features), len(report.target_features), len(report.class_names)
+    if n_source + n_target == 0:
+        return Section("Features (t-SNE)", "No features were kept.")
+    truth = len(report.labelled) > 0 and report.labels is not None
+    target = report.labels if truth and report.labels is not None else report.predictions
+    blocks = [part for part in (report.source_features, report.target_features) if len(part)]
+    labels = np.concatenate([report.source_labels[:n_source], target[:n_target]]).astype(np.int64)
+    is_target = np.arange(n_source + n_target) >= n_source
+    groups = labels + is_target * (k + 2)
+    points, rows = plots.tsne(np.concatenate(blocks), report.seed, groups=groups)
+    png = plots.embedding(points, is_target[rows], labels[rows], report.class_names)
+    what = "true labels" if truth else "predicted labels, for want of true ones"
+    caption = (
+        f"{len(rows)} of {n_source + n_target} images. Colors are classes (in the target: {what}), names stand at the "
+        "source classes. Distances between far clusters mean nothing."
+    )
+    return Section("Features (t-SNE)", "", [Figure(png, caption, "t-SNE of source and target features")])
+
+
+def _curves(report: UnidaReport) -> Section:
+    png = plots.curves(report.history)
+    if png is None:
+        return Section("Training curves", "The history holds no numbers.")
+    caption = "Loss terms (faint: each record, bold: running mean) and what was evaluated along the way."
+    return Section("Training curves", "", [Figure(png, caption, "Loss terms and metrics against the step")])
+
+
+def _comparison(difference: Mapping[str, Any]) -> Section:
+    text = (
+        f"Differences to {difference.get('against', 'the other arm')}, paired over the same seeds. A difference is "
+        "shown only where the interval leaves out zero; a true difference below the smallest detectable one may "
+        "exist and have been missed."
+    )
+    return Section("Paired comparison", text, tables=[tables.difference_table(difference)])
+
+
+def write_unida_report(path: Path, inputs: UnidaReport) -> None:
+    """Write the page of one run; ValueError where arrays that stand for the same images differ in length."""
+    inputs.check()
+    sections = [_answer(inputs), _examples(inputs), _scores(inputs)]
+    if len(inputs.labelled):
+        sections.append(_confusion(inputs))
+    sections += [_features(inputs), _curves(inputs)]
+    if inputs.difference is not None:
+        sections.append(_comparison(inputs.difference))
+    sections += [page.problems(inputs.unreadable, inputs.notes), page.recipe(inputs.recipe)]
+    k, n = len(inputs.class_names), len(inputs.predictions)
+    subtitle = f"Universal domain adaptation: {n} target images, {k} known classes or unknown"
+    page.write(path, inputs.title, subtitle, sections)
+
+
+@dataclass(frozen=True)
+class ArmSummary:
+    """One arm (a recipe) over its seeds.
+
+    metrics, std, ci95: over the seeds, as in `metrics.json`; per_seed: metric → one value a seed, in the order of
+    `seeds`; links: the seeds' pages, relative to the summary ("seed-0/report.html"), in the same order.
+    """
+
+    name: str
+    metrics: Mapping[str, float | None]
+    std: Mapping[str, float | None] = field(default_factory=dict)
+    ci95: Mapping[str, tables.Interval] = field(default_factory=dict)
+    seeds: Sequence[int] = ()
+    per_seed: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
+    links: Sequence[str] = ()
+
+
+def write_summary_report(
+    path: Path,
+    title: str,
+    rows: Sequence[ArmSummary],
+    difference: Mapping[str, Any] | None = None,
+    recipe: Mapping[str, Any] | None = None,
+    notes: Sequence[str] = (),
+    headline: str = "universal_score",
+) -> None:
+    """Write the page above several seeds or arms: means and spreads, intervals, the paired difference, links.
+
+    rows: one for each arm, the one of interest first; difference: as in `UnidaReport`.
+    """
+    # Two arms of one method bear the same name; the second is numbered.
+    names = [
+        f"{arm.name} ({i + 1})" if arm.name in [a.name for a in rows[:i]] else arm.name for i, arm in enumerate(rows)
+    ]
+    arms = {name: arm.metrics for name, arm in zip(names, rows, strict=True)}
+    compared = tables.comparison_table(arms, {name: arm.std for name, arm in zip(names, rows, strict=True)})
+    compared.attrs["caption"] = "Mean ± standard deviation over seeds"
+    scale, unit = (100.0, " (%)") if headline in tables.METRICS else (1.0, "")
+    means = [arm.metrics.get(headline) for arm in rows]
+    halves = [tables.half_width(mean, arm.ci95.get(headline)) for mean, arm in zip(means, rows, strict=True)]
+    singles = [arm.per_seed.get(headline, ()) for arm in rows]
+    bars = plots.bars_with_ci(
+        names,
+        [None if mean is None else scale * mean for mean in means],
+        [None if half is None else scale * half for half in halves],
+        tables.readable(headline) + unit,
+        [[scale * value for value in values if value is not None] for values in singles],
+    )
+    caption = f"{tables.readable(headline)}: mean, 95 % interval (where there is one) and single seeds (dots)"
+    sections = [Section("Answer", tables.ORACLE_NOTE, [Figure(bars, caption, caption)], [compared])]
+    if difference is not None:
+        sections.append(_comparison(difference))
+    for name, arm in zip(names, rows, strict=True):
+        measured = tables.metrics_table(arm.metrics, arm.std, arm.ci95)
+        measured.attrs["caption"] = f"Over {len(arm.seeds)} seed{'s' * (len(arm.seeds) != 1)}"
+        each: dict[str, list[Any]] = {"seed": list(arm.seeds)}
+        each |= {tables.readable(m): [tables.number(m, v) for v in values] for m, values in arm.per_seed.items()}
+        seeds = " ".join(page.link(f"seed {s}", href) for s, href in zip(arm.seeds, arm.links, strict=False))
+        html = f"<p>Pages of the single seeds: {seeds}</p>" if seeds else ""
+        sections.append(Section(name, "", tables=[measured, pd.DataFrame(each)], html=html))
+    sections.append(page.problems((), notes))
+    if recipe is not None:
+        sections.append(page.recipe(recipe))
+    page.write(path, title, f"{len(rows)} arm{'s' if len(rows) != 1 else ''} over seeds", sections)

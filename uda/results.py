@@ -1,0 +1,116 @@
+"""What a finished seed leaves behind: backbone, predictions and report."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from safetensors.torch import save_file
+from torch import Tensor
+
+from uda.assemble import Inputs
+from uda.pair import Domain, Domains
+from uda.nn.encoder import TimmEncoder
+from uda.recipe import Recipe
+from uda.report.unida import UnidaReport, select_thumbnails, write_unida_report
+from uda.tasks.unida import Answer, UniDA
+from uda.training.checkpoint import cpu_tensors
+from uda.training.outputs import write_text
+
+THUMBNAIL = 96
+UNKNOWN = "unknown"
+
+
+def write_seed_outputs(
+    folder: Path,
+    recipe: Recipe,
+    domains: Domains,
+    inputs: Inputs,
+    task: UniDA,
+    answer: Answer,
+    content: dict[str, Any],
+    origin: str,
+) -> None:
+    """Write `backbone.safetensors`, `predictions.csv` and `report.html` of one seed."""
+    backbone = inputs.backbone or task.encoder
+    assert isinstance(backbone, TimmEncoder)
+    write_backbone(folder / "backbone.safetensors", backbone)
+    table = predictions_table(domains.target.table.paths, answer, domains.class_names)
+    write_text(folder / "predictions.csv", table.to_csv(index=False))
+    labels = np.minimum(task.data.target_labels, len(domains.class_names))
+    known = labels if (labels >= 0).any() else None
+    shown = select_thumbnails(answer.scores, answer.predictions, answer.confidences, answer.threshold, known)
+    sample = _spread(len(task.data.source), 1000)
+    history = folder / "history.csv"
+    write_unida_report(
+        folder / "report.html",
+        UnidaReport(
+            title=f"{domains.source.table.name} → {domains.target.table.name}: {content['method']}",
+            recipe=recipe.model_dump(mode="json"),
+            metrics=content["metrics"],
+            ci95=content["ci95"],
+            history=pd.read_csv(history) if history.exists() else pd.DataFrame(),
+            class_names=domains.class_names,
+            scores=answer.scores,
+            threshold=answer.threshold,
+            fixed_threshold=math.log(len(domains.class_names)) / 2,
+            rejection=recipe.rejection,
+            predictions=answer.predictions,
+            confidences=answer.confidences,
+            labels=known,
+            target_images=thumbnails(recipe, domains.target, shown),
+            thumbnail_rows=shown,
+            target_paths=domains.target.table.paths,
+            source_features=task.encode(_Subset(task.data.source, sample))[0],
+            source_labels=task.data.source_labels[sample],
+            target_features=answer.features,
+            unreadable=[(image.path, image.reason) for image in domains.unreadable],
+            notes=[*domains.lines, f"weights: {origin}", *domains.warnings],
+            seed=task.seed,
+        ),
+    )
+
+
+def write_backbone(path: Path, backbone: TimmEncoder) -> None:
+    """Write the weights that load strictly into `timm.create_model(name, num_classes=0)`, with their normalization."""
+    numbers = {key: " ".join(map(str, getattr(backbone, key).flatten().tolist())) for key in ("mean", "std")}
+    temporary = path.with_suffix(".writing")
+    save_file(cpu_tensors(backbone.backbone.state_dict()), temporary, metadata={"timm": backbone.name} | numbers)
+    temporary.replace(path)
+
+
+def predictions_table(paths: tuple[str, ...], answer: Answer, class_names: tuple[str, ...]) -> pd.DataFrame:
+    """Return path, label (a class name or `unknown`), confidence of the best known class, and unknown score."""
+    names = np.array([*class_names, UNKNOWN], dtype=object)
+    return pd.DataFrame(
+        {
+            "path": paths,
+            "label": names[answer.predictions],
+            "confidence": answer.confidences,
+            "unknown_score": answer.scores,
+        }
+    )
+
+
+def thumbnails(recipe: Recipe, domain: Domain, rows: np.ndarray) -> Tensor:
+    """Return small squares of those rows, (M, 3, s, s) uint8."""
+    return domain.images.square(rows, min(THUMBNAIL, recipe.data.packed_size), recipe.data.fit)
+
+
+class _Subset:
+    """Some rows of images, numbered anew."""
+
+    def __init__(self, images: Any, rows: np.ndarray):
+        self.images, self.rows = images, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, rows: np.ndarray) -> Tensor:
+        return self.images.batch(self.rows[rows])
+
+
+def _spread(n: int, most: int) -> np.ndarray:
+    """Return at most `most` of 0 … n−1, evenly spread."""
+    return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(np.int64))

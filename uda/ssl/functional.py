@@ -1,0 +1,49 @@
+"""The losses as pure functions: natural logarithm, features (B, D), L2-normalized inside unless said."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def entropy(logits: Tensor, eps: float = 0.0) -> Tensor:
+    """Return the entropy of softmax(logits) along the last dimension, −Σ p·log(p + eps), in nats: (..., K) → (...)."""
+    log_p = logits.log_softmax(-1)
+    p = log_p.exp()
+    # p·log p → 0 for p → 0; log_softmax of a masked (−inf) logit would give 0 · −inf.
+    log_p = (p + eps).log() if eps else log_p.clamp_min(torch.finfo(log_p.dtype).min)
+    return -(p * log_p).sum(-1)
+
+
+def neighborhood_clustering(
+    features: Tensor, logits: Tensor, memory: Tensor, index: Tensor, temperature: float = 0.05, eps: float = 0.0
+) -> Tensor:
+    """Return the mean entropy of each target feature's similarity to classes, memory and batch.
+
+    Saito et al., "Universal domain adaptation through self-supervision" (DANCE), NeurIPS 2020, equations 2 to 5.
+
+    features: (B, D), normalized here; logits: (B, K), already divided by the temperature; memory: (N, D) as stored,
+    carries no gradient; index: (B,) the features' rows of the memory. A feature is compared with neither itself nor any
+    stored row of this batch: those similarities count as −1. The entropy is exact; `eps` is what the published code adds
+    inside the logarithm (1e-5).
+    """
+    if logits.shape[0] != features.shape[0] or memory.shape[1] != features.shape[1]:
+        raise ValueError(
+            f"features {tuple(features.shape)}, logits {tuple(logits.shape)} and memory {tuple(memory.shape)} do not fit"
+        )
+    features = F.normalize(features)
+    stored = features @ memory.detach().T
+    stored = stored.index_fill(1, index, -1.0)
+    batch = features @ features.T
+    itself = torch.eye(len(features), dtype=torch.bool, device=features.device)
+    batch = batch.masked_fill(itself, -1.0)
+    return entropy(torch.cat([logits, stored / temperature, batch / temperature], dim=1), eps).mean()
+
+
+def entropy_separation(logits: Tensor, rho: float, margin: float, eps: float = 0.0) -> Tensor:
+    """Return −mean(max(|H − rho|, margin)): entropies are driven away from rho once they are `margin` away from it.
+
+    DANCE, equation 6, in the form of its code (the paper has 0 in place of the constant −margin, with the same gradient).
+    logits: (B, K) already divided by the temperature; rho is log(K)/2 in the paper; H in nats;
+    `eps` as in `neighborhood_clustering`.
+    """
+    return -(entropy(logits, eps) - rho).abs().clamp_min(margin).mean()

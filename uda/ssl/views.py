@@ -1,0 +1,122 @@
+"""Batched, stateless augmentation on the device: what an image undergoes is a hash of (seed, step, its index).
+
+All functions take (B, 3, H, W) uint8 and give (B, 3, S, S) float32 in [0, 1]; every image has its own parameters.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from uda.batch import Batch
+from uda.clock import Clock
+from uda.random import uniform
+
+
+def to_float(images: Tensor) -> Tensor:
+    """uint8 0 … 255 → float32 in [0, 1]."""
+    return images.float().div_(255.0)
+
+
+def center_crop(images: Tensor, size: int) -> Tensor:
+    """Cut the central size × size pixels: the deterministic view for evaluation."""
+    top, left = (images.shape[2] - size) // 2, (images.shape[3] - size) // 2
+    return to_float(images[:, :, top : top + size, left : left + size])
+
+
+def random_crop_flip(images: Tensor, size: int, draws: Tensor) -> Tensor:
+    """Cut size × size pixels at a random place, mirrored for every second image.
+
+    draws: (B, 3) uniform in [0, 1): vertical and horizontal place, and the flip. Whole pixels, nothing interpolated.
+    """
+    n, _, height, width = images.shape
+    top = (draws[:, 0] * (height - size + 1)).long()
+    left = (draws[:, 1] * (width - size + 1)).long()
+    steps = torch.arange(size, device=images.device)
+    columns = torch.where(draws[:, 2:3] < 0.5, steps, steps.flip(0)) + left[:, None]
+    rows = steps + top[:, None]
+    at = torch.arange(n, device=images.device)[:, None, None]
+    cut = images.permute(0, 2, 3, 1)[at, rows[:, :, None], columns[:, None, :]]
+    return to_float(cut.permute(0, 3, 1, 2)).contiguous()
+
+
+def random_affine(
+    images: Tensor, draws: Tensor, degrees: float, scale: tuple[float, float], shear: float, shift: float
+) -> Tensor:
+    """Turn, scale, shear and shift each image about its center, bilinear, edges repeated.
+
+    draws: (B, 6) uniform in [0, 1): angle, two scales, shear, two shifts. degrees and shear are the largest angles in
+    degrees, scale the factor's range on each axis, shift the largest one as a fraction of the side.
+    """
+    signed = draws * 2 - 1
+    angle, slant = torch.deg2rad(signed[:, 0] * degrees), torch.deg2rad(signed[:, 3] * shear)
+    zoom = scale[0] + draws[:, 1:3] * (scale[1] - scale[0])
+    cos, sin = angle.cos(), angle.sin()
+    # grid_sample asks where an output pixel comes from, so this is the inverse map: scale⁻¹ · shear · rotation.
+    turn = torch.stack([torch.stack([cos, sin], 1), torch.stack([-sin, cos], 1)], 1)
+    lean = torch.eye(2, device=images.device).repeat(len(images), 1, 1)
+    lean[:, 0, 1] = slant.tan()
+    matrix = torch.diag_embed(1 / zoom) @ lean @ turn
+    theta = torch.cat([matrix, (signed[:, 4:6] * 2 * shift)[:, :, None]], dim=2)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    return F.grid_sample(to_float(images), grid, padding_mode="border", align_corners=False).clamp_(0, 1)
+
+
+@dataclass(frozen=True)
+class CropFlip:
+    """The augmentation of the adaptation papers: a random crop of the stored square, and a horizontal flip."""
+
+    size: int
+
+    def __call__(self, batch: Batch, clock: Clock) -> Tensor:
+        """(B, 3, H, W) uint8 → (B, 3, size, size) in [0, 1]."""
+        draws = uniform(clock.seed, clock.step, batch.index, f"crop/{batch.domain}", 3)
+        return random_crop_flip(batch.images, self.size, draws)
+
+
+@dataclass(frozen=True)
+class Affine:
+    """Small turns, scales, shears and shifts, no flip: for digits and signs, whose mirror image is another thing."""
+
+    size: int
+    degrees: float = 15.0
+    scale: tuple[float, float] = (0.8, 1.2)
+    shear: float = 10.0
+    shift: float = 0.1
+
+    def __call__(self, batch: Batch, clock: Clock) -> Tensor:
+        """(B, 3, H, W) uint8 → (B, 3, size, size) in [0, 1]."""
+        draws = uniform(clock.seed, clock.step, batch.index, f"affine/{batch.domain}", 6)
+        views = random_affine(batch.images, draws, self.degrees, self.scale, self.shear, self.shift)
+        top, left = (views.shape[2] - self.size) // 2, (views.shape[3] - self.size) // 2
+        return views[:, :, top : top + self.size, left : left + self.size]
+
+
+@dataclass(frozen=True)
+class NoAugmentation:
+    """The central crop, always the same."""
+
+    size: int
+
+    def __call__(self, batch: Batch, clock: Clock) -> Tensor:
+        """(B, 3, H, W) uint8 → (B, 3, size, size) in [0, 1]."""
+        return center_crop(batch.images, self.size)
+
+
+@dataclass(frozen=True)
+class PickPass:
+    """Frozen mode: one of the passes whose features were computed beforehand, at random for each image and step."""
+
+    def __call__(self, batch: Batch, clock: Clock) -> Tensor:
+        """(B, passes, D) → (B, D)."""
+        draws = uniform(clock.seed, clock.step, batch.index, f"pass/{batch.domain}", 1)[:, 0]
+        chosen = (draws * batch.images.shape[1]).long()
+        return batch.images[torch.arange(len(batch), device=chosen.device), chosen]
+
+
+AUGMENTATIONS: dict[str, type[CropFlip] | type[Affine] | type[NoAugmentation]] = {
+    "crop-flip": CropFlip,
+    "affine": Affine,
+    "none": NoAugmentation,
+}

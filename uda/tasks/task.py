@@ -1,0 +1,43 @@
+"""The contract of a task: what the one training loop needs to know of it."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from uda.batch import Batch
+from uda.clock import Clock
+from uda.datasets.streams import Stream
+
+
+class Task(nn.Module):
+    """Encoder, heads and objectives; everything that trains or must survive a restart is in its state dict.
+
+    streams: the images it draws; turns: who moves, in order, within one step (one player for most tasks, generator and
+    discriminator for a GAN); metric_names: what `evaluate` returns; `players` gives each one's parameter groups, whose "lr_scale" multiplies the recipe's rate.
+    """
+
+    turns: ClassVar[tuple[str, ...]] = ("all",)
+    metric_names: ClassVar[tuple[str, ...]] = ()
+
+    def streams(self) -> Mapping[str, Stream]:
+        """Return the streams by name."""
+        raise TypeError(f"{type(self).__name__} defines no streams")
+
+    def players(self) -> dict[str, list[dict[str, Any]]]:
+        """Return the parameter groups of each player."""
+        return {"all": [{"params": [p for p in self.parameters() if p.requires_grad], "lr_scale": 1.0}]}
+
+    def forward(self, batches: Mapping[str, Batch], turn: str, clock: Clock) -> dict[str, Tensor]:
+        """Return every loss term of this turn by name, already weighted; their sum is minimized."""
+        raise TypeError(f"{type(self).__name__} defines no forward")
+
+    def start(self) -> None:
+        """Prepare state that needs a look at the data (a memory bank's first rows); not called on resume."""
+
+    def after_step(self) -> None:
+        """Move what must move after the optimizers' steps, with what `forward` left behind."""
+
+    def evaluate(self) -> dict[str, float | None]:
+        """Return the metrics of the task as it stands; an undefined figure is None."""
+        raise TypeError(f"{type(self).__name__} defines no evaluate")

@@ -1,0 +1,78 @@
+"""DANCE: neighborhood clustering and entropy separation."""
+
+import math
+from collections.abc import Callable
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from uda.clock import Clock
+from uda.nn.memory import MemoryBank
+from uda.ssl.functional import entropy_separation, neighborhood_clustering
+from uda.tasks.unida.method import Features, Method, Setup
+
+
+class Dance(Method):
+    """Domain adaptive neighborhood clustering via entropy optimization (Saito et al., NeurIPS 2020).
+
+    Loss: cross-entropy(source) + eta · (neighborhood clustering + entropy separation), equation 7.
+
+    temperature: of the classifier and of the similarities; eta: weight of both terms; margin: of the entropy separation
+    around log(K)/2; warmup: fraction of the run over which eta grows from 0 (0 in the paper).
+    compat: "paper" is the clean form: the memory starts with the target's features, entropies are exact, and the
+    classifier's rows are normalized in the forward pass. "official" is the released code: the memory starts at zero, 1e-5
+    stands inside the logarithms, rows are normalized in place at the start of a step only, and log(K)/2 is cut to two
+    decimals.
+    """
+
+    name: ClassVar[str] = "dance"
+    uses_target: ClassVar[bool] = True
+    moves_features: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        setup: Setup,
+        *,
+        temperature: float = 0.05,
+        eta: float = 0.05,
+        margin: float = 0.5,
+        warmup: float = 0.0,
+        compat: Literal["paper", "official"] = "paper",
+    ):
+        super().__init__(setup, temperature=temperature)
+        self.temperature, self.eta, self.margin, self.warmup = temperature, eta, margin, warmup
+        self.official = compat == "official"
+        self.eps = 1e-5 if self.official else 0.0
+        rho = math.log(setup.n_classes) / 2
+        self.rho = math.floor(rho * 100) / 100 if self.official else rho
+        self.classifier.normalize_rows = not self.official
+        self.memory = MemoryBank(setup.n_target, setup.dim)
+
+    def start(self, target_features: Callable[[], Tensor]) -> None:
+        """Fill the memory from one pass over the target; the released code lets it start at zero."""
+        if not self.official:
+            features = target_features()
+            self.memory.rows.copy_(features / features.norm(dim=1, keepdim=True).clamp_min(1e-12))
+
+    def before_step(self) -> None:
+        """Renew the rows' norm, where the forward pass does not."""
+        if self.official:
+            self.classifier.normalize_()
+
+    def forward(self, features: Features, clock: Clock) -> dict[str, Tensor]:
+        """Return the three weighted terms."""
+        assert features.target is not None and features.index is not None  # uses_target promises both
+        losses = super().forward(features, clock)
+        logits = self.classifier(features.target)
+        clustering = neighborhood_clustering(
+            features.target, logits, self.memory.rows, features.index, self.temperature, self.eps
+        )
+        eta = self.eta * (min(1.0, clock.progress / self.warmup) if self.warmup else 1.0)
+        losses["neighborhood_clustering"] = eta * clustering
+        losses["entropy_separation"] = eta * entropy_separation(logits, self.rho, self.margin, self.eps)
+        return losses
+
+    def after_step(self, features: Features) -> None:
+        """Write this step's features, computed before the optimizer moved, into the memory."""
+        assert features.target is not None and features.index is not None
+        self.memory.write(features.index, features.target)

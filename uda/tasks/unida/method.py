@@ -1,0 +1,67 @@
+"""What an adaptation method is: a classifier and the losses that train it, on features of both domains."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from uda.clock import Clock
+from uda.nn.heads import CosineClassifier
+from uda.ssl.functional import entropy
+
+
+@dataclass(frozen=True)
+class Setup:
+    """dim: width of the features; n_classes: K, the source's classes; n_target: rows of the target's table."""
+
+    dim: int
+    n_classes: int
+    n_target: int
+
+
+@dataclass(frozen=True)
+class Features:
+    """One step's features of both domains.
+
+    source: (B, D) with labels (B,); target: (B, D) with its rows in the target's table (B,), None where not asked for.
+    """
+
+    source: Tensor
+    labels: Tensor
+    target: Tensor | None
+    index: Tensor | None
+
+
+class Method(nn.Module):
+    """A cosine classifier trained with cross-entropy on the source; subclasses add what adapts it.
+
+    The options of a method are its constructor's keyword arguments; recipes set them by those names.
+    """
+
+    name: ClassVar[str]
+    uses_target: ClassVar[bool] = False
+    moves_features: ClassVar[bool] = False
+
+    def __init__(self, setup: Setup, *, temperature: float = 0.05):
+        super().__init__()
+        self.setup = setup
+        self.classifier = CosineClassifier(setup.dim, setup.n_classes, temperature)
+
+    def forward(self, features: Features, clock: Clock) -> dict[str, Tensor]:
+        """Return the weighted loss terms of one step."""
+        return {"classification": F.cross_entropy(self.classifier(features.source), features.labels)}
+
+    def start(self, target_features: Callable[[], Tensor]) -> None:
+        """Prepare state before the first step; `target_features()` computes (N, D) features of all target images."""
+
+    def before_step(self) -> None:
+        """Move what must move before the forward passes."""
+
+    def after_step(self, features: Features) -> None:
+        """Move what must move after the optimizer's step."""
+
+    def unknown_scores(self, logits: Tensor) -> Tensor:
+        """Return one score an image, higher for more unknown: here the entropy in nats, (N, K) → (N,)."""
+        return entropy(logits)

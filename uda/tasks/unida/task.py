@@ -1,0 +1,207 @@
+"""Universal domain adaptation: labels or `unknown` for every image of an unlabelled domain."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from uda.batch import Batch
+from uda.clock import Clock
+from uda.datasets.sampling import ClassBalanced, Shuffled
+from uda.datasets.streams import Images, Stream
+from uda.metrics import unida_metrics
+from uda.nn.encoder import Encoder
+from uda.probes.rejection import RULES, Rule, find_rule
+from uda.ssl.objective import Augment, Objective
+from uda.tasks.task import Task
+from uda.tasks.unida.method import Features, Method
+
+
+@dataclass(frozen=True)
+class UnidaData:
+    """Both domains' images and what is known of them.
+
+    source_labels: (N,) in 0 … K−1; target_labels: 0 … K−1 for shared classes, K and above for target-private ones, −1
+    unknown to us; they are read by `evaluate` alone. class_names: the source's K, in the classifier's order.
+    """
+
+    source: Images
+    source_labels: np.ndarray
+    target: Images
+    target_labels: np.ndarray
+    class_names: tuple[str, ...]
+
+    @property
+    def n_classes(self) -> int:
+        """K, the number of source classes; also the number that stands for `unknown` in predictions."""
+        return len(self.class_names)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model says of N images: class 0 … K−1 or K for unknown, with the numbers behind it."""
+
+    features: np.ndarray
+    probabilities: np.ndarray
+    scores: np.ndarray
+    threshold: float
+
+    @property
+    def closed(self) -> np.ndarray:
+        """The best known class of every image, (N,)."""
+        return self.probabilities.argmax(1)
+
+    @property
+    def predictions(self) -> np.ndarray:
+        """The best known class, or K where the score exceeds the threshold, (N,)."""
+        return np.where(self.scores > self.threshold, self.probabilities.shape[1], self.closed)
+
+    @property
+    def confidences(self) -> np.ndarray:
+        """The probability of the best known class, (N,)."""
+        return self.probabilities.max(1)
+
+
+class UniDA(Task):
+    """An encoder, an adaptation method and any auxiliary objectives on the target."""
+
+    metric_names: ClassVar[tuple[str, ...]] = (
+        *("known_accuracy", "unknown_accuracy", "h_score", "h3_score", "per_class_accuracy"),
+        *("closed_accuracy", "auroc", "oscr", "nmi", "universal_score"),
+    )
+    threshold: Tensor
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        method: Method,
+        objectives: Sequence[tuple[Objective, float]],
+        data: UnidaData,
+        augment: Augment,
+        view: Callable[[Tensor], Tensor],
+        rejection: str,
+        batch_size: int,
+        seed: int,
+        head_lr_scale: float = 1.0,
+        backbone_lr_scale: float = 0.1,
+    ):
+        super().__init__()
+        self.encoder, self.method = encoder, method
+        self.objectives = nn.ModuleList([objective for objective, _ in objectives])
+        self.weights = [weight for _, weight in objectives]
+        self.data, self.augment, self.view = data, augment, view
+        self.rule: Rule = find_rule(rejection)
+        self.batch_size, self.seed = batch_size, seed
+        self.lr_scales = (backbone_lr_scale, head_lr_scale)
+        # The line found on the target belongs to the model: `predict` uses it on images that come later.
+        self.register_buffer("threshold", torch.tensor(float("nan"), dtype=torch.float64))
+        self._features: Features | None = None
+        self.last_answer: Answer | None = None
+
+    def streams(self) -> dict[str, Stream]:
+        """Class-balanced source with labels; shuffled target without, where anything looks at it."""
+        balanced = ClassBalanced(self.data.source_labels, self.batch_size, self.seed, "source")
+        found = {"source": Stream("source", self.data.source, balanced, self.data.source_labels)}
+        if self.method.uses_target or len(self.objectives):
+            shuffled = Shuffled(len(self.data.target), self.batch_size, self.seed, "target")
+            found["target"] = Stream("target", self.data.target, shuffled)
+        return found
+
+    def players(self) -> dict[str, list[dict[str, Any]]]:
+        """One player; the backbone's rate is a fraction of the heads'."""
+        backbone = [p for p in self.encoder.backbone_parameters() if p.requires_grad]
+        in_backbone = {id(p) for p in backbone}
+        heads = [p for p in self.parameters() if p.requires_grad and id(p) not in in_backbone]
+        groups = [{"params": backbone, "lr_scale": self.lr_scales[0]}, {"params": heads, "lr_scale": self.lr_scales[1]}]
+        return {"all": [group for group in groups if group["params"]]}
+
+    def start(self) -> None:
+        """Let the method prepare its state."""
+        self.method.start(lambda: torch.from_numpy(self.encode(self.data.target)[0]))
+
+    def forward(self, batches: Mapping[str, Batch], turn: str, clock: Clock) -> dict[str, Tensor]:
+        """One pass over the source, one over the target (batch statistics are per domain), then the method's losses."""
+        self.method.before_step()
+        source = batches["source"]
+        assert source.labels is not None
+        source_features = self.encoder(self.augment(source, clock))
+        losses: dict[str, Tensor] = {}
+        target_features: Tensor | None = None
+        target = batches.get("target")
+        if target is not None:
+            for objective, weight in zip(self.objectives, self.weights, strict=True):
+                assert isinstance(objective, Objective)
+                views = objective.views(target, clock)
+                features = self.encoder(views.images)
+                losses[str(objective.name)] = weight * objective.loss(features, views).value
+                if target_features is None and views.plain is not None:
+                    target_features = features[views.plain]
+            if target_features is None and self.method.uses_target:
+                target_features = self.encoder(self.augment(target, clock))
+        self._features = Features(
+            source_features, source.labels, target_features, None if target is None else target.index
+        )
+        return self.method(self._features, clock) | losses
+
+    def after_step(self) -> None:
+        """Let the method update its state with the features that the losses saw."""
+        assert self._features is not None
+        self.method.after_step(self._features)
+        self._features = None
+
+    @torch.no_grad()
+    def encode(self, images: Images, batch_size: int = 128) -> tuple[np.ndarray, np.ndarray]:
+        """Return features (N, D) and logits (N, K) of all images in their evaluation view, in evaluation mode."""
+        training = self.training
+        self.eval()
+        device = self.threshold.device
+        features, logits = [], []
+        for first in range(0, len(images), batch_size):
+            rows = np.arange(first, min(first + batch_size, len(images)))
+            encoded = self.encoder(self.view(images.batch(rows).to(device)))
+            features.append(encoded.float().cpu())
+            logits.append(self.method.classifier(encoded).float().cpu())
+        self.train(training)
+        return torch.cat(features).numpy(), torch.cat(logits).numpy()
+
+    def answer(self, images: Images, threshold: float | None = None) -> Answer:
+        """Classify images; the threshold is found on their own scores by the recipe's rule unless one is given."""
+        features, logits = self.encode(images)
+        tensor = torch.from_numpy(logits)
+        scores = self.method.unknown_scores(tensor).numpy().astype(np.float64)
+        if threshold is None:
+            threshold = self.rule(scores, self.data.n_classes)
+        return Answer(features, tensor.softmax(1).numpy(), scores, threshold)
+
+    def measure(self, answer: Answer, threshold: float | None = None) -> dict[str, float | None]:
+        """Return the metrics of an answer about the target domain, at its own threshold or at another."""
+        labels, unknown = self.data.target_labels, self.data.n_classes
+        line = answer.threshold if threshold is None else threshold
+        return unida_metrics(
+            labels=np.minimum(labels, unknown),
+            predictions=np.where(answer.scores > line, unknown, answer.closed),
+            closed_predictions=answer.closed,
+            unknown_scores=answer.scores,
+            unknown=unknown,
+            private_labels=np.where(labels >= unknown, labels, -1),
+            features=answer.features,
+            seed=self.seed,
+        )
+
+    def evaluate(self) -> dict[str, float | None]:
+        """Classify the target, keep the threshold that was found, and return the metrics."""
+        answer = self.answer(self.data.target)
+        self.threshold.fill_(answer.threshold)
+        self.last_answer = answer
+        return self.measure(answer)
+
+    def measure_by_rule(self, answer: Answer) -> dict[str, dict[str, float | None]]:
+        """Return the metrics under every rejection rule, beside the threshold each one chose."""
+        found: dict[str, dict[str, float | None]] = {}
+        for name, rule in RULES.items():
+            threshold = rule(answer.scores, self.data.n_classes)
+            found[name] = {"threshold": threshold} | self.measure(answer, threshold)
+        return found

@@ -1,0 +1,52 @@
+"""`history.csv`: one row a step, every loss term and, at evaluations, every metric."""
+
+import csv
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+
+class History:
+    """Rows appended to a CSV file and flushed at once, so that a killed run still shows where it was.
+
+    Columns are fixed by the first row (step, epoch, lr, one a loss term) and the task's metric names.
+    """
+
+    def __init__(self, path: Path, metrics: Sequence[str]):
+        self.path, self.metrics = path, list(metrics)
+        self._columns: list[str] | None = None
+
+    def cut(self, step: int) -> None:
+        """Keep the rows of steps up to `step`: what a checkpoint of that step knows; 0 starts a new file."""
+        if step == 0 or not self.path.exists():
+            self.path.unlink(missing_ok=True)
+            return
+        with self.path.open(newline="") as file:
+            rows = list(csv.reader(file))
+        # The last row of a killed process may be half a row.
+        kept = [row for row in rows[1:] if len(row) == len(rows[0]) and row[0].isdigit() and int(row[0]) <= step]
+        temporary = self.path.with_suffix(".csv.writing")
+        with temporary.open("w", newline="") as file:
+            csv.writer(file).writerows([rows[0], *kept])
+        os.replace(temporary, self.path)
+        self._columns = rows[0]
+
+    def append(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Append rows; the first one ever written fixes the columns."""
+        if not rows:
+            return
+        new = self._columns is None
+        if self._columns is None:
+            self._columns = [*rows[0], *(name for name in self.metrics if name not in rows[0])]
+        with self.path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, self._columns, restval="", extrasaction="ignore")
+            if new:
+                writer.writeheader()
+            writer.writerows([{k: "" if v is None else v for k, v in row.items()} for row in rows])
+
+    def read(self) -> pd.DataFrame:
+        """Return the file as a table; empty where nothing was written."""
+        return pd.read_csv(self.path) if self.path.exists() else pd.DataFrame()

@@ -1,0 +1,237 @@
+"""The one training loop: draws batches, moves players, writes history, evaluates, saves, resumes."""
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.optim import Optimizer
+from tqdm import tqdm
+
+from uda.batch import Batch
+from uda.clock import Clock
+from uda.datasets.streams import Stream
+from uda.errors import UserError
+from uda.random import derived_seed
+from uda.tasks.task import Task
+from uda.training.checkpoint import Identity, load_checkpoint, save_checkpoint
+from uda.training.history import History
+from uda.training.optimizers import create_optimizer, set_lr
+from uda.training.schedules import SCHEDULES
+
+
+@dataclass(frozen=True)
+class LoopOptions:
+    """How to train; `uda.recipe.TrainingRecipe` documents each value. every-values of 0 mean: only at the end."""
+
+    steps: int
+    seed: int
+    optimizer: str
+    lr: float
+    momentum: float
+    weight_decay: float
+    schedule: str
+    warmup_steps: int
+    evaluate_every: int
+    checkpoint_every: int
+    precision: str
+    channels_last: bool
+    progress: bool
+    batch_setting: str = "--batch-size"
+
+
+class Interrupted(Exception):  # noqa: N818  (Ctrl-C is no error)
+    """The user pressed Ctrl-C; a checkpoint of the last finished step has been saved."""
+
+
+def train(
+    task: Task, options: LoopOptions, out: Path, identity: Identity, device: torch.device, resume: bool = False
+) -> dict[str, float | None]:
+    """Train `task` to the last step, writing history and checkpoints below `out`; return the last step's metrics.
+
+    With `resume` it goes on from the newest checkpoint and ends with the numbers of the run that was never stopped.
+    Raises UserError for a loss that is not finite, a full disk or a full GPU, and Interrupted after Ctrl-C.
+    """
+    accelerator = Accelerator(mixed_precision=options.precision, cpu=device.type == "cpu")
+    task.to(device, memory_format=torch.channels_last if options.channels_last else torch.preserve_format)
+    optimizers = {
+        name: create_optimizer(options.optimizer, groups, options.lr, options.momentum, options.weight_decay)
+        for name, groups in task.players().items()
+    }
+    checkpoints = out / "checkpoint"
+    history = History(out / "history.csv", task.metric_names)
+    done = (load_checkpoint(checkpoints, task, optimizers, identity) if resume else None) or 0
+    metrics: dict[str, float | None] | None = None
+    if done == 0:
+        task.start()
+    history.cut(done)
+    streams = task.streams()
+    seen = sum(stream_batch_size(stream) for stream in streams.values())
+    available = sum(len(stream.images) for stream in streams.values())
+    # Reading one value back is free on a CPU; on a GPU it would make every step wait for the device.
+    flush_every = 1 if device.type == "cpu" else 20
+    pending: list[tuple[dict[str, Any], dict[str, Tensor]]] = []
+
+    def save(step: int) -> None:
+        save_checkpoint(checkpoints, step, task, optimizers, identity)
+
+    with _stop_politely() as stopped, _Prefetch(streams, device) as prefetch:
+        bar = tqdm(total=options.steps, initial=done, desc="training", unit="step", disable=not options.progress)
+        started, first = time.perf_counter(), done
+        task.train()
+        for step in range(done, options.steps):
+            clock = Clock(step, options.steps, options.seed, seen, available)
+            torch.manual_seed(derived_seed(options.seed, step, "step"))
+            lr = options.lr * learning_rate_factor(options, clock)
+            batches = prefetch(step, last=step == options.steps - 1)
+            try:
+                losses = _move(task, optimizers, batches, clock, lr, accelerator)
+            except torch.cuda.OutOfMemoryError as error:
+                raise UserError(
+                    f"the GPU's memory does not hold {seen} images a step; halve {options.batch_setting} and continue "
+                    "with --resume"
+                ) from error
+            row = {"step": step + 1, "epoch": round((step + 1) * seen / available, 4), "lr": lr}
+            pending.append((row, losses))
+            finished = step + 1 == options.steps
+            evaluating = finished or _due(step + 1, options.evaluate_every)
+            saving = finished or _due(step + 1, options.checkpoint_every) or bool(stopped)
+            if len(pending) >= flush_every or evaluating or saving:
+                rows = _finite_rows(pending, checkpoints)
+                pending.clear()
+                if evaluating:
+                    metrics = task.evaluate()
+                    rows[-1] |= metrics
+                    task.train()
+                history.append(rows)
+                bar.set_postfix_str(_postfix(rows[-1], seen * (step + 1 - first) / (time.perf_counter() - started)))
+            bar.update()
+            if saving:
+                save(step + 1)
+            if stopped and not finished:
+                bar.close()
+                raise Interrupted(f"stopped at step {step + 1} of {options.steps}; go on with --resume")
+        bar.close()
+    # A run killed between its last checkpoint and its report resumes with nothing left to train.
+    return metrics if metrics is not None else task.evaluate()
+
+
+def stream_batch_size(stream: Stream) -> int:
+    """Return how many images a stream draws in a step."""
+    return len(stream.sampler(0))
+
+
+def learning_rate_factor(options: LoopOptions, clock: Clock) -> float:
+    """Return the schedule's factor of this step, with a linear warm-up over the first steps if asked for."""
+    warmup = min(1.0, (clock.step + 1) / options.warmup_steps) if options.warmup_steps else 1.0
+    return warmup * SCHEDULES[options.schedule](clock)
+
+
+def _move(
+    task: Task,
+    optimizers: Mapping[str, Optimizer],
+    batches: Mapping[str, Batch],
+    clock: Clock,
+    lr: float,
+    accelerator: Accelerator,
+) -> dict[str, Tensor]:
+    """Let every player take its turn; return all loss terms, detached and still on the device."""
+    terms: dict[str, Tensor] = {}
+    for turn in task.turns:
+        set_lr(optimizers[turn], lr)
+        with accelerator.autocast():
+            losses = task(batches, turn, clock)
+        optimizers[turn].zero_grad(set_to_none=True)
+        accelerator.backward(torch.stack([loss.float() for loss in losses.values()]).sum())
+        optimizers[turn].step()
+        terms |= {name: loss.detach() for name, loss in losses.items()}
+    task.after_step()
+    return terms
+
+
+def _finite_rows(pending: list[tuple[dict[str, Any], dict[str, Tensor]]], checkpoints: Path) -> list[dict[str, Any]]:
+    """Read the pending losses back; UserError naming the first term that is not finite."""
+    rows = []
+    for row, losses in pending:
+        values = {name: float(value) for name, value in losses.items()}
+        for name, value in values.items():
+            if not math.isfinite(value):
+                saved = sorted(checkpoints.glob("step-*"), key=lambda path: int(path.name[5:]))
+                last = f"the last good checkpoint is '{saved[-1]}'" if saved else "no checkpoint had been saved yet"
+                raise UserError(
+                    f"the loss term '{name}' became {value} at step {row['step']}; {last}: lower the learning rate "
+                    "(--set training.lr=…) or turn mixed precision off (--set training.precision=no)"
+                )
+        rows.append(row | values)
+    return rows
+
+
+def _due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+def _postfix(row: dict[str, Any], rate: float) -> str:
+    terms = [
+        f"{name} {value:.3f}" for name, value in row.items() if isinstance(value, float) and name not in ("epoch", "lr")
+    ]
+    return f"{rate:.0f} images/s, " + ", ".join(terms[:4])
+
+
+@contextmanager
+def _stop_politely() -> Iterator[list[int]]:
+    """Turn the first Ctrl-C into a note in the returned list; a second one interrupts at once."""
+    stopped: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        stopped.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    try:
+        previous = signal.signal(signal.SIGINT, note)
+    except ValueError:  # not the main thread: Ctrl-C does not come here
+        yield stopped
+        return
+    try:
+        yield stopped
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+class _Prefetch:
+    """Read the next step's batches in a thread while the device computes; batches are pure functions of the step."""
+
+    def __init__(self, streams: Mapping[str, Stream], device: torch.device):
+        self.streams, self.device = streams, device
+        self.pool = ThreadPoolExecutor(1)
+        self.next: tuple[int, Future[dict[str, Batch]]] | None = None
+
+    def __enter__(self) -> Callable[..., dict[str, Batch]]:
+        return self.fetch
+
+    def __exit__(self, *_: object) -> None:
+        self.pool.shutdown(cancel_futures=True)
+
+    def fetch(self, step: int, last: bool) -> dict[str, Batch]:
+        """Return the batches of a step on the device, and start reading those of the next."""
+        future = self.next[1] if self.next and self.next[0] == step else self.pool.submit(self._read, step)
+        self.next = None if last else (step + 1, self.pool.submit(self._read, step + 1))
+        return {name: batch.to(self.device) for name, batch in future.result().items()}
+
+    def _read(self, step: int) -> dict[str, Batch]:
+        batches = {name: stream.batch(step) for name, stream in self.streams.items()}
+        return {name: _pinned(batch) if self.device.type == "cuda" else batch for name, batch in batches.items()}
+
+
+def _pinned(batch: Batch) -> Batch:
+    labels = None if batch.labels is None else batch.labels.pin_memory()
+    images = batch.images if batch.images.is_cuda else batch.images.pin_memory()
+    return Batch(images, batch.index.pin_memory(), labels, batch.domain)

@@ -1,0 +1,44 @@
+"""Optimizers by name, with their state as flat tensors that safetensors can hold."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import SGD, AdamW, Optimizer
+
+OPTIMIZERS = ("sgd", "adamw")
+
+
+def create_optimizer(
+    name: str, groups: list[dict[str, Any]], lr: float, momentum: float, weight_decay: float
+) -> Optimizer:
+    """Return SGD with Nesterov momentum, or AdamW, over groups that each carry an "lr_scale"."""
+    if name == "sgd":
+        return SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0, weight_decay=weight_decay)
+    return AdamW(groups, lr=lr, weight_decay=weight_decay)
+
+
+def set_lr(optimizer: Optimizer, lr: float) -> None:
+    """Set every group's rate to lr times its own scale."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["lr_scale"]
+
+
+def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
+    """Return the optimizer's state as {"<parameter number>.<key>": tensor}; rates are functions of the step, not state."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{number}.{key}": value.contiguous() if isinstance(value, Tensor) else torch.tensor(value)
+        for number, entries in state.items()
+        for key, value in entries.items()
+        if value is not None
+    }
+
+
+def load_optimizer_tensors(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` returned."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        number, key = name.split(".", 1)
+        state.setdefault(int(number), {})[key] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
