@@ -15,9 +15,11 @@ from uda.datasets.folders import join, read_folder
 from uda.datasets.table import ImageTable
 from uda.errors import UserError
 from uda.experiment import Settings, read_metrics, run
+from uda.layers import Tree, is_frozen, named_data, published_layers, read_layer
 from uda.nn.encoder import TimmEncoder, create_encoder
-from uda.pair import load_domain
-from uda.recipe import Recipe, Tree, build, published_layers, read_layer
+from uda.pair import dataset_name, load_domain
+from uda.places import check_out, choose_device, new_folder
+from uda.recipe import Recipe, build
 from uda.results import predictions_table
 from uda.tasks.unida import UniDA, UnidaData
 from uda.training.checkpoint import load_checkpoint
@@ -82,28 +84,22 @@ def adapt(
     source, target: as on the command line; neither = the built-in data. overrides: recipe keys with double underscores
     for dots, for instance `training__steps=300`, `encoder__freeze=True`, `seeds=[0, 1]`.
     """
-    from uda.cli import choose_device, new_folder
-    from uda.pair import dataset_name
-
     given: Tree = {"data": {k: str(v) for k, v in (("source", source), ("target", target)) if v is not None}}
     layers: list[Tree] = [read_layer(Path(config))] if config else []
     layers += [given | {"method": {"name": method}}, *(_layer(key, value) for key, value in overrides.items())]
-    name = dataset_name(*(given["data"].get(key) for key in ("source", "target")))
-    frozen = bool(overrides.get("encoder__freeze"))
-    recipe = build([*published_layers("unida", name, frozen), *layers])
+    recipe = build([*published_layers("unida", dataset_name(*named_data(layers)), is_frozen(layers)), *layers])
     folder = Path(out) if out else new_folder(Path("runs") / f"unida-{method}")
-    chosen = choose_device(device, deterministic=False)
+    check_out(folder)
+    chosen = choose_device(device)
     content = run(recipe, folder, Settings(chosen, progress=False))
     return Result(folder, recipe, content, chosen)
 
 
 def load(folder: str | Path, device: str | None = None) -> Result:
     """Return the result of a finished run from its output folder; of several seeds, predictions use the first."""
-    from uda.cli import choose_device
-
     path = Path(folder)
     content = read_metrics(path)
-    return Result(path, build([read_layer(path / "recipe.yaml")]), content, choose_device(device, deterministic=False))
+    return Result(path, build([read_layer(path / "recipe.yaml")]), content, choose_device(device))
 
 
 def restore(result: Result) -> tuple[UniDA, TimmEncoder | None]:
@@ -122,7 +118,10 @@ def restore(result: Result) -> tuple[UniDA, TimmEncoder | None]:
     task = build_task(own, UnidaData(source, nothing, target, nothing, result.classes), backbone, seed)
     if load_checkpoint(folder / "checkpoint", task, {}, None) is None:
         raise UserError(f"'{folder}' has no checkpoint to predict with; run it again")
-    return task.to(result.device), backbone
+    task.to(result.device)
+    if recipe.training.channels_last:  # the layout of the run, and so its very figures
+        task.to(memory_format=torch.channels_last)
+    return task, backbone
 
 
 @dataclass(frozen=True)
@@ -141,11 +140,14 @@ class _Counted:
 def _table(images: "str | Path | Tensor") -> ImageTable:
     """Return the images of a folder, or of a tensor, as one table."""
     if isinstance(images, Tensor):
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
+            raise UserError(
+                f"predict wants images as a uint8 tensor (N, 3, H, W), not {images.dtype} {tuple(images.shape)}; "
+                "scale to 0 … 255 and convert"
+            )
         names = tuple(f"image-{number}" for number in range(len(images)))
         return ImageTable("the images given", names, np.full(len(images), -1, dtype=np.int64), (), images)
-    folder = read_folder(images)
-    tables = [table for domain in folder.domains for table in folder.splits(domain).values()]
-    return tables[0] if len(tables) == 1 else join(tables, str(images))
+    return join(list(read_folder(images).tables.values()), str(images))
 
 
 def _layer(key: str, value: Any) -> Tree:

@@ -11,9 +11,9 @@ from uda.clock import Clock
 from uda.datasets.cache import default_cache_dir
 from uda.datasets.packed import PackedImages, SquareImages
 from uda.datasets.streams import FrozenFeatures, Images
-from uda.pair import Domain, Domains
 from uda.errors import UserError
 from uda.nn.encoder import Encoder, FeatureEncoder, TimmEncoder, create_encoder
+from uda.pair import Domain, Domains
 from uda.probes.frozen import cached_passes, compute_passes, weights_hash
 from uda.random import derived_seed
 from uda.recipe import Recipe
@@ -84,7 +84,12 @@ def square(recipe: Recipe, images: PackedImages, device: torch.device) -> Square
 
 
 def frozen_features(
-    recipe: Recipe, backbone: TimmEncoder, domain: Domain, device: torch.device, progress: bool, passes: int | None = None
+    recipe: Recipe,
+    backbone: TimmEncoder,
+    domain: Domain,
+    device: torch.device,
+    progress: bool,
+    passes: int | None = None,
 ) -> FrozenFeatures:
     """Return the features of the evaluation view and, after it, of augmented ones; kept in the cache."""
     size, augment = recipe.data.image_size, AUGMENTATIONS[recipe.data.augment](recipe.data.image_size)

@@ -6,9 +6,12 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from uda.errors import UserError, unknown_name
+
+if TYPE_CHECKING:
+    from uda.recipe import Recipe
 
 EXIT_OK, EXIT_BROKE, EXIT_USER, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -34,7 +37,8 @@ def parser() -> argparse.ArgumentParser:
         prog="run.py",
         allow_abbrev=False,
         description="Self-supervision for domain adaptation. With no data named, the built-in data is used.",
-        epilog=f"tasks: {', '.join(TASKS)}. methods of unida: {', '.join(METHODS)}. objectives: {', '.join(OBJECTIVES)}.",
+        epilog=f"tasks: {', '.join(TASKS)}. methods of unida: {', '.join(METHODS)}. "
+        f"objectives: {', '.join(OBJECTIVES)}.",
     )
     add = made.add_argument
     add("--task", default="unida", metavar="T", help=f"what to do: {', '.join(TASKS)} (default: unida)")
@@ -45,7 +49,14 @@ def parser() -> argparse.ArgumentParser:
     add("--setting", help="the data set's published label sets: closed, partial, open, open-partial")
     add("--split", help="4/3/3 (shared/source-private/target-private, alphabetically) or a YAML file of class names")
     add("--config", type=Path, metavar="FILE", help="a recipe file; it goes over the published recipe")
-    add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="single recipe values, training.lr=1e-3")
+    add(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="single recipe values, training.lr=1e-3",
+    )
     add("--backbone", metavar="NAME", help="any timm model")
     add("--weights", metavar="FILE|none", help="backbone weights; none = random (default: see the README)")
     add("--freeze", action="store_true", default=None, help="compute features once; train only what stands on them")
@@ -53,7 +64,12 @@ def parser() -> argparse.ArgumentParser:
     add("--steps", type=int, metavar="N", help="training steps")
     add("--batch-size", type=int, metavar="N", help="images of each domain in a step")
     add("--seeds", nargs="+", type=int, metavar="N", help="one run a seed, and their summary (default: 0)")
-    add("--compare", nargs="*", metavar="KEY=VALUE", help="also run without self-supervision, or with these values instead")
+    add(
+        "--compare",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="also run without self-supervision, or with these values instead",
+    )
     add("--out", type=Path, metavar="DIR", help="output folder (default: a new one below runs/)")
     add("--resume", action="store_true", help="go on with the run in --out from its newest checkpoint")
     add("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
@@ -67,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return the exit status: 0 done, 1 broke, 2 the user's to mend, 130 stopped by Ctrl-C."""
     from uda.training.loop import Interrupted
+    from uda.training.outputs import DISK_FULL
 
     try:
         flags = parser().parse_args(arguments)
@@ -82,7 +99,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            where = f" of '{error.filename}'" if error.filename else ""
+            advice = "free some space and go on with --resume; the last whole checkpoint stays"
+            print(f"error: the disk{where} is full: {advice}", file=sys.stderr)
+            return EXIT_USER
         traceback.print_exc()
         print("this is a defect of uda, not of your input; the lines above say where", file=sys.stderr)
         return EXIT_BROKE
@@ -91,18 +113,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run_unida(flags: argparse.Namespace) -> None:
     """Adapt to a target domain, write the output folder, and print the figures."""
-    from uda.experiment import Settings, run
-    from uda.recipe import assignment, build
+    from uda.experiment import BASELINE, Settings, run
+    from uda.places import choose_device
+    from uda.recipe import build
 
     out = output_folder(flags)
     layers = recipe_layers(flags, out)
     recipe = build(layers)
-    check_resumable(recipe, out, flags.resume)
-    baseline = None
-    if flags.compare is not None:
-        overrides = [assignment(text) for text in flags.compare] or [{"method": "source_only"}]
-        dropped = [{k: v for k, v in layer.items() if flags.compare or k != "objectives"} for layer in layers]
-        baseline = build([*dropped, *overrides])
+    baseline = None if flags.compare is None else baseline_recipe(recipe, layers, flags.compare)
+    if flags.resume:
+        check_resumable(recipe, out)
+        baseline = baseline_begun(baseline, out / BASELINE, recipe.seeds, check=bool(flags.compare))
     settings = Settings(
         device=choose_device(flags.device, flags.deterministic),
         progress=sys.stderr.isatty() or bool(os.environ.get("UDA_PROGRESS")),
@@ -116,14 +137,18 @@ def run_unida(flags: argparse.Namespace) -> None:
 def run_predict(flags: argparse.Namespace) -> None:
     """Classify a folder of images with a finished run."""
     from uda.api import load
+    from uda.places import choose_device, new_folder
+    from uda.training.outputs import write_text
 
     if flags.source is None or flags.target is None:
         raise UserError("predict wants --source RUN (the folder of a finished run) and --target FOLDER (the images)")
+    if flags.out is not None and (flags.out / "predictions.csv").exists():
+        raise UserError(f"'{flags.out}' holds predictions already; give another --out")
     result = load(flags.source, device=str(choose_device(flags.device, flags.deterministic)))
     table = result.predict(flags.target, strict=bool(flags.strict))
     out = flags.out or new_folder(Path(flags.source) / f"predict-{Path(flags.target).name}")
     out.mkdir(parents=True, exist_ok=True)
-    table.to_csv(out / "predictions.csv", index=False)
+    write_text(out / "predictions.csv", table.to_csv(index=False))
     for label, count in table["label"].value_counts().items():
         print(f"{label:>24} {count}")
     print(f"{len(table)} images → {out / 'predictions.csv'}")
@@ -134,21 +159,14 @@ TASKS = {"unida": run_unida, "predict": run_predict}
 
 def recipe_layers(flags: argparse.Namespace, out: Path) -> list[dict[str, Any]]:
     """Return the recipe's layers, weakest first; a resumed run starts from the recipe it was begun with."""
+    from uda.layers import assignment, is_frozen, named_data, published_layers, read_layer
     from uda.pair import dataset_name
-    from uda.recipe import assignment, published_layers, read_layer
 
-    given = flag_layer(flags)
-    own = [assignment(text) for text in flags.set]
-    if flags.resume:
-        if not (out / "recipe.yaml").is_file():
-            raise UserError(f"nothing to resume in '{out}': it holds no recipe.yaml; give the --out of the stopped run")
-        return [read_layer(out / "recipe.yaml"), *([read_layer(flags.config)] if flags.config else []), *own, given]
     config = [read_layer(flags.config)] if flags.config else []
-    names = {"source": None, "target": None}
-    for layer in (*config, *own, given):
-        names |= {key: value for key, value in layer.get("data", {}).items() if key in names}
-    frozen = any(layer.get("encoder", {}).get("freeze") in ("true", True) for layer in (*config, *own, given))
-    return [*published_layers("unida", dataset_name(names["source"], names["target"]), frozen), *config, *own, given]
+    given = [*config, *(assignment(text) for text in flags.set), flag_layer(flags)]
+    if flags.resume:
+        return [read_layer(out / "recipe.yaml"), *given]
+    return [*published_layers("unida", dataset_name(*named_data(given)), is_frozen(given)), *given]
 
 
 def flag_layer(flags: argparse.Namespace) -> dict[str, Any]:
@@ -179,48 +197,64 @@ def flag_layer(flags: argparse.Namespace) -> dict[str, Any]:
 
 
 def output_folder(flags: argparse.Namespace) -> Path:
-    """Return where to write: --out, or a new folder below runs/; results that are there already are never overwritten."""
+    """Return where to write: --out, or a new folder below runs/."""
+    from uda.places import check_out, new_folder
+
     if flags.out is None:
         if flags.resume:
             raise UserError("--resume wants --out with the folder of the run to go on with")
         parts = [flags.task, flags.method or "dance", flags.source, flags.target]
         name = "-".join(Path(part).name if os.sep in part else part for part in parts if part)
         return new_folder(Path("runs") / name)
-    if not flags.resume and (flags.out / "recipe.yaml").exists():
-        raise UserError(f"'{flags.out}' holds a run already; go on with it by --resume, or give another --out")
+    check_out(flags.out, flags.resume)
     return flags.out
 
 
-def new_folder(path: Path) -> Path:
-    """Return the path, or the first of path-2, path-3, … that does not exist."""
-    candidates = [path, *(path.with_name(f"{path.name}-{number}") for number in range(2, 10000))]
-    return next(candidate for candidate in candidates if not candidate.exists())
+def baseline_recipe(recipe: "Recipe", layers: Sequence[dict[str, Any]], overrides: Sequence[str]) -> "Recipe":
+    """Return what --compare runs beside the recipe: the same without self-supervision, or with the overrides.
+
+    Raises UserError where nothing would differ, or the seeds would.
+    """
+    from uda.layers import assignment
+    from uda.recipe import build, differences
+
+    kept = [{k: v for k, v in layer.items() if overrides or k != "objectives"} for layer in layers]
+    changes = [assignment(text) for text in overrides] or [{"method": "source_only"}]
+    # Options that were set without a method's name are those of the method in force.
+    baseline = build([{"method": recipe.method["name"]}, *kept, *changes])
+    if baseline.seeds != recipe.seeds:
+        raise UserError("--compare cannot change the seeds, for both arms share them; give them by --seeds")
+    if not differences(recipe, baseline):
+        raise UserError(
+            "--compare has nothing to compare: the other arm would be the same run; say what it should have instead, "
+            "for example --compare method.temperature=0.1"
+        )
+    return baseline
 
 
-def check_resumable(recipe: Any, out: Path, resume: bool) -> None:
+def check_resumable(recipe: "Recipe", out: Path) -> None:
     """Refuse to resume a run under another recipe, naming what differs."""
-    from uda.recipe import build, differences, read_layer
+    from uda.layers import read_layer
+    from uda.recipe import build, differences
 
-    if not resume:
-        return
     found = differences(build([read_layer(out / "recipe.yaml")]), recipe)
     if found:
         raise UserError(
-            f"'{out}' was begun with another recipe ({'; '.join(found[:3])}); resume with the values it has, or give another "
-            "--out"
+            f"'{out}' was begun with another recipe ({'; '.join(found[:3])}); resume with the values it has, or give "
+            "another --out"
         )
 
 
-def choose_device(name: str | None, deterministic: bool) -> Any:
-    """Return the torch device; cuda where there is one unless told otherwise."""
-    import torch
+def baseline_begun(baseline: "Recipe | None", folder: Path, seeds: list[int], check: bool) -> "Recipe | None":
+    """Return the baseline that a comparison was begun with, so that --resume alone ends it; `check` refuses another."""
+    from uda.layers import read_layer
+    from uda.recipe import build
 
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: PyTorch sees no GPU here; leave --device out to run on the CPU")
-    if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
-    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if not (folder / "recipe.yaml").is_file():
+        return baseline
+    if baseline is not None and check:
+        check_resumable(baseline, folder)
+    return build([read_layer(folder / "recipe.yaml"), {"seeds": seeds}])
 
 
 def print_figures(content: dict[str, Any], out: Path) -> None:

@@ -1,5 +1,6 @@
 """From the names in a recipe to two domains of images, decoded, with their label sets."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,8 +39,10 @@ class Domains:
 
     @property
     def fingerprint(self) -> str:
-        """What the images and their order are; a checkpoint remembers it."""
-        return f"{self.source.images.fingerprint}+{self.target.images.fingerprint}"
+        """What the images, their order and the source's labels are; a checkpoint remembers it."""
+        labels = self.source.table.labels.astype("<i8").tobytes() + "\0".join(self.class_names).encode()
+        digest = hashlib.sha256(labels).hexdigest()[:16]
+        return f"{self.source.images.fingerprint}+{self.target.images.fingerprint}+{digest}"
 
     @property
     def unreadable(self) -> tuple[Unreadable, ...]:

@@ -8,18 +8,30 @@ import hashlib
 import inspect
 import json
 from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any, Literal, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator
 
-import uda
 from uda.errors import UserError, unknown_name
+from uda.layers import Tree, assignment, parsed, published_layers, read_layer, written_out
+from uda.probes.rejection import find_rule
 from uda.ssl import find_objective
 from uda.tasks.unida import find_method
 
-Tree = dict[str, Any]
+__all__ = [
+    "DataRecipe",
+    "EncoderRecipe",
+    "Recipe",
+    "TrainingRecipe",
+    "Tree",
+    "assignment",
+    "build",
+    "differences",
+    "published_layers",
+    "read_layer",
+]
+
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -39,7 +51,7 @@ class DataRecipe(_Section):
     image_size: int = Field(224, ge=8)
     stored_size: int | None = Field(None, ge=8)  # None: 8/7 of image_size, the papers' 256 for 224
     fit: Literal["squash", "crop"] = "squash"
-    augment: Literal["crop-flip", "affine", "none"] = "crop-flip"
+    augment: Literal["crop-flip", "affine", "elastic", "none"] = "crop-flip"
 
     @property
     def packed_size(self) -> int:
@@ -82,10 +94,17 @@ class Recipe(_Section):
     method: dict[str, Any] = Field(default_factory=lambda: {"name": "dance"})
     objectives: dict[str, dict[str, Any]] = Field(default_factory=dict)
     rejection: str = "otsu"
-    data: DataRecipe = Field(default_factory=DataRecipe)
-    encoder: EncoderRecipe = Field(default_factory=EncoderRecipe)
-    training: TrainingRecipe = Field(default_factory=TrainingRecipe)
-    seeds: list[int] = Field(default_factory=lambda: [0], min_length=1)
+    data: DataRecipe = DataRecipe()
+    encoder: EncoderRecipe = EncoderRecipe()
+    training: TrainingRecipe = TrainingRecipe()
+    seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(default_factory=lambda: [0], min_length=1)
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("each seed once: the same seed gives the same run")
+        return seeds
 
     @property
     def method_options(self) -> dict[str, Any]:
@@ -110,22 +129,26 @@ class Recipe(_Section):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
+_SECTIONS: dict[str, type[BaseModel]] = {"data": DataRecipe, "encoder": EncoderRecipe, "training": TrainingRecipe}
+
+
 def build(layers: Iterable[Tree]) -> Recipe:
-    """Merge layers, weakest first, and validate; UserError for an unknown key (with the nearest) or a value of no use."""
+    """Merge layers, weakest first, and validate; UserError for an unknown key (with the nearest) or a useless value."""
     merged: Tree = {}
     for layer in layers:
-        merged = _merge(merged, layer)
+        merged = _merge(merged, written_out(layer))
     method = dict(merged.get("method") or {})
     kind = find_method(str(method.setdefault("name", "dance")))
     objectives = {str(name): find_objective(str(name)) for name in merged.get("objectives") or {}}
     _check_keys(merged, kind, objectives)
     recipe = _validated(Recipe, merged | {"method": method}, "")
+    find_rule(recipe.rejection)
     options = _validated(_options_model(kind, "method"), {k: v for k, v in method.items() if k != "name"}, "method.")
     recipe.method = {"name": kind.name} | options.model_dump()
     for name, objective in objectives.items():
         given = _validated(
             _options_model(objective, name, weight=objective.default_weight),
-            merged["objectives"][name] or {},
+            merged["objectives"][name],
             f"objectives.{name}.",
         )
         recipe.objectives[name] = given.model_dump()
@@ -139,62 +162,24 @@ def differences(a: Recipe, b: Recipe) -> list[str]:
     return [f"{key}: {flat_a.get(key)} → {flat_b.get(key)}" for key in keys]
 
 
-def read_layer(path: Path) -> Tree:
-    """Return a YAML file as a tree of texts; UserError where it is missing or no mapping."""
-    if not path.is_file():
-        raise UserError(f"recipe file '{path}' does not exist; published ones are in '{configs_folder()}'")
-    try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)  # noqa: S506  (texts only)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"recipe file '{path}' is no YAML ({str(error).splitlines()[0]}); mend it") from error
-    if tree in (None, ""):
-        return {}
-    if not isinstance(tree, dict):
-        raise UserError(f"recipe file '{path}' is no mapping of keys to values; see '{configs_folder()}' for examples")
-    return tree
-
-
-def published_layers(task: str, dataset: str | None, frozen: bool) -> list[Tree]:
-    """Return the recipes in configs/<task>/ that apply: one for the data set, then one for frozen features."""
-    names = [name for name in (dataset, "frozen" if frozen else None) if name]
-    paths = [configs_folder() / task / f"{name}.yaml" for name in names]
-    return [read_layer(path) for path in paths if path.is_file()]
-
-
-def configs_folder() -> Path:
-    """Return the folder of published recipes: inside an installed package, else beside it in a checkout."""
-    package = Path(uda.__file__).parent
-    return next((path for path in (package / "configs", package.parent / "configs") if path.is_dir()), package / "configs")
-
-
-def assignment(text: str) -> Tree:
-    """Turn "training.lr=1e-3" into a layer; "method=NAME" is short for "method.name=NAME"."""
-    key, separator, value = text.partition("=")
-    if not separator or not key:
-        raise UserError(f"--set wants key.path=value, and '{text}' has no '='; for example --set training.lr=1e-3")
-    parts = key.strip().split(".")
-    if parts == ["method"]:
-        parts = ["method", "name"]
-    tree: Any = value.strip()
-    for part in reversed(parts):
-        tree = {part: tree}
-    return tree
-
-
 def _merge(below: Tree, above: Tree) -> Tree:
     """Merge two trees; options of a method that another one replaces stay only where both have them."""
     merged = dict(below)
     for key, value in above.items():
-        if key == "method" and isinstance(value, str):
-            value = {"name": value}
-        if key == "method" and isinstance(value, Mapping) and value.get("name"):
-            known = _options_model(find_method(str(value["name"])), "method").model_fields
-            merged["method"] = {k: v for k, v in (merged.get("method") or {}).items() if k in known or k == "name"}
+        if key == "method" and isinstance(value, Mapping) and "method" in merged and value.get("name"):
+            merged["method"] = _kept_options(merged["method"], str(value["name"]))
         if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
             merged[key] = _merge(merged[key], dict(value))
         else:
             merged[key] = value
     return merged
+
+
+def _kept_options(method: Tree, name: str) -> Tree:
+    """Return the options that stay when the method `name` takes over; a key that no method has stays, to be refused."""
+    old = _options_model(find_method(str(method["name"])), "method").model_fields if method.get("name") else {}
+    new = _options_model(find_method(name), "method").model_fields
+    return {key: value for key, value in method.items() if key in new or key not in old}
 
 
 def _options_model(kind: type, name: str, **extra: Any) -> type[BaseModel]:
@@ -210,9 +195,8 @@ def _options_model(kind: type, name: str, **extra: Any) -> type[BaseModel]:
 
 def _check_keys(tree: Tree, method: type, objectives: Mapping[str, type]) -> None:
     """Refuse a key that no recipe has, naming the nearest."""
-    sections = {"data": DataRecipe, "encoder": EncoderRecipe, "training": TrainingRecipe}
-    known = {name for name in Recipe.model_fields if name not in sections} | {"method.name"}
-    known |= {f"{section}.{field}" for section, model in sections.items() for field in model.model_fields}
+    known = {name for name in Recipe.model_fields if name not in _SECTIONS} | {"method.name"}
+    known |= {f"{section}.{field}" for section, model in _SECTIONS.items() for field in model.model_fields}
     known |= {f"method.{field}" for field in _options_model(method, "method").model_fields}
     for name, objective in objectives.items():
         fields = _options_model(objective, name, weight=1.0).model_fields
@@ -233,19 +217,9 @@ def _flat(tree: Tree, prefix: str = "") -> Tree:
 
 def _validated(model: type[M], values: Tree, prefix: str) -> M:
     try:
-        return model.model_validate(_parsed(values))
+        return model.model_validate(parsed(values))
     except ValidationError as error:
         first = error.errors()[0]
-        key = prefix + ".".join(str(part) for part in first["loc"])
-        raise UserError(f"recipe key '{key}' cannot be {first['input']!r}: {first['msg']}; give another value") from error
-
-
-def _parsed(value: Any) -> Any:
-    """Turn the text "null" into None and "[0, 1]" into a list; pydantic parses the rest by the field's type."""
-    if isinstance(value, Mapping):
-        return {key: _parsed(entry) for key, entry in value.items()}
-    if value == "null":
-        return None
-    if isinstance(value, str) and value.startswith("[") and value.endswith("]"):
-        return [part.strip() for part in value[1:-1].split(",") if part.strip()]
-    return value
+        key = (prefix + ".".join(str(part) for part in first["loc"])).rstrip(".")
+        why = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"recipe key '{key}' cannot be {first['input']!r}: {why}; give another value") from error

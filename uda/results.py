@@ -6,17 +6,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from safetensors.torch import save_file
 from torch import Tensor
 
 from uda.assemble import Inputs
-from uda.pair import Domain, Domains
 from uda.nn.encoder import TimmEncoder
+from uda.pair import Domain, Domains
 from uda.recipe import Recipe
 from uda.report.unida import UnidaReport, select_thumbnails, write_unida_report
 from uda.tasks.unida import Answer, UniDA
-from uda.training.checkpoint import cpu_tensors
-from uda.training.outputs import write_text
+from uda.training.outputs import write_tensors, write_text
 
 THUMBNAIL = 96
 UNKNOWN = "unknown"
@@ -33,9 +31,7 @@ def write_seed_outputs(
     origin: str,
 ) -> None:
     """Write `backbone.safetensors`, `predictions.csv` and `report.html` of one seed."""
-    backbone = inputs.backbone or task.encoder
-    assert isinstance(backbone, TimmEncoder)
-    write_backbone(folder / "backbone.safetensors", backbone)
+    write_backbone(folder / "backbone.safetensors", backbone_of(task, inputs))
     table = predictions_table(domains.target.table.paths, answer, domains.class_names)
     write_text(folder / "predictions.csv", table.to_csv(index=False))
     labels = np.minimum(task.data.target_labels, len(domains.class_names))
@@ -72,12 +68,17 @@ def write_seed_outputs(
     )
 
 
+def backbone_of(task: UniDA, inputs: Inputs) -> TimmEncoder:
+    """Return the timm model of a run: the task's own, or in frozen mode the one that computed the features."""
+    backbone = inputs.backbone or task.encoder
+    assert isinstance(backbone, TimmEncoder)
+    return backbone
+
+
 def write_backbone(path: Path, backbone: TimmEncoder) -> None:
     """Write the weights that load strictly into `timm.create_model(name, num_classes=0)`, with their normalization."""
     numbers = {key: " ".join(map(str, getattr(backbone, key).flatten().tolist())) for key in ("mean", "std")}
-    temporary = path.with_suffix(".writing")
-    save_file(cpu_tensors(backbone.backbone.state_dict()), temporary, metadata={"timm": backbone.name} | numbers)
-    temporary.replace(path)
+    write_tensors(path, backbone.backbone.state_dict(), {"timm": backbone.name} | numbers)
 
 
 def predictions_table(paths: tuple[str, ...], answer: Answer, class_names: tuple[str, ...]) -> pd.DataFrame:

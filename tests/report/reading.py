@@ -1,6 +1,10 @@
-"""What the tests of the report share: a strict reader of its HTML."""
+"""What the tests of the report share: a strict reader of its HTML, and of its figures."""
 
+import io
 from html.parser import HTMLParser
+
+import numpy as np
+from PIL import Image
 
 VOID = {"meta", "link", "img", "br", "input", "hr"}
 
@@ -42,3 +46,16 @@ def read(html: str) -> Reader:
                 inside = tag == "a" and (value or "").startswith(("#", "./"))
                 assert inside or (value or "").startswith("data:"), f"{tag} {name}={(value or '')[:60]}"
     return reader
+
+
+def pixels(png: bytes) -> np.ndarray:
+    """Decode a figure; fails where it is not a PNG that can be read to its end."""
+    image = Image.open(io.BytesIO(png))
+    assert image.format == "PNG"
+    return np.asarray(image.convert("RGB")).astype(int)
+
+
+def count(png: bytes, color: str, tolerance: int = 12) -> int:
+    """Return how many pixels have a color, given as #rrggbb."""
+    wanted = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
+    return int((np.abs(pixels(png) - wanted).max(axis=2) <= tolerance).sum())

@@ -1,30 +1,14 @@
-import io
 import subprocess
 import sys
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from PIL import Image
 
-from uda.report import plots
+from tests.report.reading import count, pixels
+from uda.report import canvas, embedding, plots
 
 RNG = np.random.default_rng(0)
-
-
-def pixels(png: bytes) -> np.ndarray:
-    """Decode a figure; fails where it is not a PNG that can be read to its end."""
-    image = Image.open(io.BytesIO(png))
-    assert image.format == "PNG"
-    return np.asarray(image.convert("RGB")).astype(int)
-
-
-def count(png: bytes, color: str, tolerance: int = 12) -> int:
-    """Return how many pixels have a color, given as #rrggbb."""
-    wanted = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
-    return int((np.abs(pixels(png) - wanted).max(axis=2) <= tolerance).sum())
 
 
 def test_pyplot_is_never_loaded():
@@ -35,9 +19,9 @@ def test_pyplot_is_never_loaded():
 def test_known_and_unknown_scores_have_their_own_colors():
     scores = np.concatenate([RNG.normal(0, 1, 50), RNG.normal(4, 1, 20)])
     labelled = plots.score_histogram(scores, np.arange(70) >= 50, 2.0, 1.0)
-    assert count(labelled, plots.BLUE) > 200
-    assert count(labelled, plots.ORANGE) > 200
-    assert count(plots.score_histogram(scores, None, 2.0), plots.ORANGE) == 0
+    assert count(labelled, canvas.BLUE) > 200
+    assert count(labelled, canvas.ORANGE) > 200
+    assert count(plots.score_histogram(scores, None, 2.0), canvas.ORANGE) == 0
 
 
 @pytest.mark.parametrize("threshold", [0.5, float("inf"), float("-inf"), float("nan"), 1e9])
@@ -64,92 +48,16 @@ def test_a_confusion_matrix_is_dark_where_the_share_is_high():
 
 
 def test_names_are_taken_literally_and_shortened():
-    assert plots._plain("$\\frac{$") == r"\$\frac{\$"
-    assert plots._plain("_hidden").lstrip() == "_hidden"
-    assert plots._plain("_hidden")[0] == " "
-    assert plots._plain("two\nlines\t") == "two lines"
-    assert plots._plain("x" * 100, 9) == "xxxx…xxxx"
-    assert plots._plain("\udce9") == "?"
+    assert canvas.plain("$\\frac{$") == r"\$\frac{\$"
+    assert canvas.plain("_hidden").lstrip() == "_hidden"
+    assert canvas.plain("_hidden")[0] == " "
+    assert canvas.plain("two\nlines\t") == "two lines"
+    assert canvas.plain("x" * 100, 9) == "xxxx…xxxx"
+    assert canvas.plain("\udce9") == "?"
     names = ["$\\frac{$", "_a", "自行车", "<script>", "\udce9\x00"]
     pixels(plots.confusion_matrix(np.arange(5), np.arange(5), names))
-    pixels(plots.embedding(RNG.normal(size=(5, 2)), np.zeros(5, dtype=bool), np.arange(5), names))
+    pixels(embedding.embedding(RNG.normal(size=(5, 2)), np.zeros(5, dtype=bool), np.arange(5), names))
     pixels(plots.bars_with_ci(names, [1.0] * 5, [None] * 5, "x"))
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.integers(0, 5), min_size=1, max_size=200), st.integers(1, 120), st.integers(0, 3))
-def test_a_sample_holds_the_same_share_of_every_group(groups, size, seed):
-    labels = np.array(groups)
-    rows = plots.stratified_rows(labels, size, seed)
-    assert len(rows) == min(size, len(labels))
-    assert (np.diff(rows) > 0).all()
-    for group in np.unique(labels):
-        n, taken = (labels == group).sum(), (labels[rows] == group).sum()
-        assert abs(taken - n * len(rows) / len(labels)) <= len(np.unique(labels)) + 1
-        assert taken >= 1 or size < len(np.unique(labels))
-
-
-def test_which_rows_are_sampled_depends_on_the_seed_alone():
-    groups = np.zeros(1000, dtype=int)
-    first = plots.stratified_rows(groups, 50, 1)
-    assert np.array_equal(first, plots.stratified_rows(groups, 50, 1))
-    assert not np.array_equal(first, plots.stratified_rows(groups, 50, 2))
-
-
-def test_tsne_is_deterministic_and_keeps_clusters_apart():
-    labels = np.arange(150) % 3
-    x = RNG.normal(size=(3, 20))[labels] * 10 + RNG.normal(size=(150, 20))
-    points, rows = plots.tsne(x, 3, max_points=120, groups=labels)
-    again, same_rows = plots.tsne(x.copy(), 3, max_points=120, groups=labels)
-    assert np.array_equal(points, again)
-    assert np.array_equal(rows, same_rows)
-    assert points.shape == (120, 2)
-    assert np.bincount(labels[rows]).tolist() == [40, 40, 40]
-    # Each point's nearest neighbor is of its own cluster.
-    distance = ((points[:, None] - points[None]) ** 2).sum(-1) + np.diag(np.full(120, np.inf))
-    assert (labels[rows][distance.argmin(1)] == labels[rows]).all()
-
-
-@pytest.mark.parametrize("n", [0, 1, 2, 3, 4, 5, 6, 11])
-@pytest.mark.parametrize("d", [1, 2, 30])
-def test_tsne_of_few_points(n, d):
-    points, rows = plots.tsne(RNG.normal(size=(n, d)).astype(np.float32), 0)
-    assert points.shape == (n, 2)
-    assert np.isfinite(points).all()
-    assert rows.tolist() == list(range(n))
-
-
-def test_tsne_of_equal_points_and_of_broken_ones():
-    points, _ = plots.tsne(np.ones((20, 4)), 0)
-    assert (points == 0).all()
-    x = RNG.normal(size=(10, 4))
-    x[3, 1] = np.nan
-    points, rows = plots.tsne(x, 0)
-    assert rows.tolist() == [0, 1, 2, 4, 5, 6, 7, 8, 9]
-    assert np.isfinite(points).all()
-
-
-def test_an_embedding_shows_unknown_in_black_and_unlabelled_in_gray():
-    points = RNG.normal(size=(60, 2))
-    png = plots.embedding(points, np.arange(60) >= 30, np.array([0] * 30 + [1] * 15 + [-1] * 15), ["cat"])
-    assert count(png, plots.GRAY) > 300
-    assert count(png, "#8CBFDC") > 100  # the source: blue at 45 % on white, .45 · (0, 114, 178) + .55 · 255
-    bare = plots.embedding(points[:30], np.zeros(30, dtype=bool), np.zeros(30, dtype=int), ["cat"])
-    assert count(png, "#000000", 60) > count(bare, "#000000", 60) + 300
-
-
-@pytest.mark.parametrize("k", [1, 25, 40, 345])
-def test_embeddings_of_any_number_of_classes(k):
-    labels = np.arange(400) % (k + 1)
-    is_target = np.arange(400) % 2 == 0
-    labels[~is_target] %= k
-    pixels(plots.embedding(RNG.normal(size=(400, 2)), is_target, labels, [f"c{i}" for i in range(k)]))
-    pixels(plots.embedding(np.zeros((0, 2)), np.zeros(0, dtype=bool), np.zeros(0, dtype=int), ["a"]))
-
-
-def test_colors_of_the_first_21_classes_differ():
-    assert len({plots._class_color(i) for i in range(21)}) == 21
-    assert plots._class_color(21) == plots._class_color(0)
 
 
 def test_a_gallery_shows_the_images_their_frames_and_white_paper():
@@ -177,7 +85,7 @@ def test_a_gallery_needs_a_caption_for_each_image():
 
 def test_a_gallery_of_photographs_stays_small():
     images = RNG.integers(0, 255, (12, 3, 128, 128), dtype=np.uint8)  # noise: nothing compresses worse
-    assert len(plots.gallery(images, ["a"] * 12, [plots.GRAY] * 12)) < 700_000
+    assert len(plots.gallery(images, ["a"] * 12, [canvas.GRAY] * 12)) < 700_000
 
 
 def test_curves_take_gaps_and_infinities_and_skip_what_is_no_measurement():

@@ -7,14 +7,7 @@ import torch
 
 from tests.report.reading import read
 from uda.metrics import unida_metrics
-from uda.report.unida import (
-    ArmSummary,
-    UnidaReport,
-    example_groups,
-    select_thumbnails,
-    write_summary_report,
-    write_unida_report,
-)
+from uda.report.unida import UnidaReport, example_groups, select_thumbnails, write_unida_report
 
 
 def make(n=60, k=4, threshold=0.8, labelled=True, seed=0, size=12) -> UnidaReport:
@@ -234,26 +227,3 @@ def test_what_is_chosen_is_what_is_shown():
 def test_thumbnails_of_no_images():
     empty = np.zeros(0)
     assert select_thumbnails(empty, empty.astype(int), empty, 1.0, empty.astype(int)).tolist() == []
-
-
-def test_a_summary_compares_arms_and_links_their_seeds(tmp_path):
-    path = tmp_path / "report.html"
-    ours = ArmSummary(
-        "dance", {"universal_score": 0.801, "nmi": None}, {"universal_score": 0.012}, {"universal_score": 0.03}, (0, 1),
-        {"universal_score": [0.79, 0.812], "nmi": [None, None]}, ["seed-0/report.html", "seed-1/report.html"],
-    )  # fmt: skip
-    theirs = replace(ours, metrics={"universal_score": None}, std={}, ci95={}, seeds=(0,), per_seed={}, links=())
-    entry = {"mean": 0.031, "ci95": [-0.004, 0.066], "smallest_detectable": 0.035}
-    difference = {"against": "dance alone", "metrics": {"universal_score": entry}}
-    write_summary_report(path, "does it help?", [ours, theirs], difference, {"lr": 0.1}, ["two <seeds>"])
-    reader = read(path.read_text(encoding="utf-8"))
-    text = " ".join(reader.text)
-    for part in ("80.1 ± 1.2 %", "dance (2)", "+3.1 pp", "3.5 pp", "no difference shown", "two <seeds>", "lr: 0.1"):
-        assert part in text
-    links = [attributes["href"] for tag, attributes in reader.tags if tag == "a" and attributes["href"][0] == "."]
-    assert links == ["./seed-0/report.html", "./seed-1/report.html"]
-
-
-def test_a_summary_of_one_arm(tmp_path):
-    write_summary_report(tmp_path / "r.html", "one", [ArmSummary("dance", {"h_score": 0.5})], headline="h_score")
-    read((tmp_path / "r.html").read_text(encoding="utf-8"))

@@ -1,7 +1,10 @@
 """Encoders: float views in [0, 1] → features, for any timm backbone or for features computed beforehand."""
 
+from collections.abc import Callable
+
 import timm
 import torch
+from timm.models import get_arch_pretrained_cfgs
 from torch import Tensor, nn
 
 from uda.errors import UserError, unknown_name
@@ -13,11 +16,10 @@ from uda.nn.weights import Weights, find_weights
 class Encoder(nn.Module):
     """What every task and objective calls: (B, 3, H, W) float views in [0, 1] → (B, dim) features.
 
-    `map` gives the unpooled (B, C, h, w) map where there is one; `takes_pixels` is False in frozen mode.
+    `map` gives the unpooled (B, C, h, w) map where there is one.
     """
 
     dim: int
-    takes_pixels: bool = True
 
     def forward(self, views: Tensor) -> Tensor:
         """Return pooled features (B, dim)."""
@@ -50,7 +52,8 @@ class TimmEncoder(Encoder):
 
     def map(self, views: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] → the unpooled map (B, C, h, w), or a ViT's tokens (B, L, C)."""
-        return self.backbone.forward_features((views - self.mean) / self.std)
+        forward_features: Callable[[Tensor], Tensor] = self.backbone.forward_features  # type: ignore[assignment]
+        return forward_features((views - self.mean) / self.std)
 
     def backbone_parameters(self) -> list[nn.Parameter]:
         """All parameters of the timm model."""
@@ -75,8 +78,6 @@ class TimmEncoder(Encoder):
 class FeatureEncoder(Encoder):
     """Frozen mode: what comes in are features, and what may move is a residual adapter that starts as the identity."""
 
-    takes_pixels = False
-
     def __init__(self, dim: int, adapter: bool):
         super().__init__()
         self.dim = dim
@@ -100,6 +101,10 @@ def create_encoder(name: str, weights: str | None, image_size: int) -> TimmEncod
 
     Raises UserError for a name timm does not know, weights that cannot be had, or an image size that does not fit.
     """
-    if not timm.is_model(name.split(".")[0]):
+    architecture, _, tag = name.partition(".")
+    if not timm.is_model(architecture):
         raise unknown_name("backbone", name, timm.list_models(), "python -c 'import timm; print(timm.list_models())'")
+    tagged = get_arch_pretrained_cfgs(architecture)
+    if tag and name not in tagged:
+        raise unknown_name("backbone", name, [architecture, *tagged], "what follows the dot names a set of weights")
     return TimmEncoder(name, find_weights(name, weights), image_size)

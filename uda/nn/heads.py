@@ -9,7 +9,8 @@ class CosineClassifier(nn.Module):
     """Cosine similarity to one row a class, divided by a temperature: (B, dim) → (B, classes) logits.
 
     The head of MME and DANCE (Saito et al., NeurIPS 2020, section 3.1). Rows are normalized in the forward pass;
-    with `normalize_rows=False` the rows count as they stand and `normalize_` renews them, as DANCE's code does once a step.
+    with `normalize_rows=False` the rows count as they stand and `normalize_` renews them, as DANCE's code does once a
+    step.
     """
 
     def __init__(self, dim: int, classes: int, temperature: float = 0.05, normalize_rows: bool = True):

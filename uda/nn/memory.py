@@ -21,7 +21,7 @@ class MemoryBank(nn.Module):
     @torch.no_grad()
     def write(self, index: Tensor, features: Tensor, momentum: float = 0.0) -> None:
         """Set rows[index] (B,) to momentum · old + (1 − momentum) · features (B, dim), normalized."""
-        new = F.normalize(features.detach().float())
+        new = F.normalize(features.detach().to(self.rows.dtype))
         if momentum:
             new = F.normalize(momentum * self.rows[index] + (1 - momentum) * new)
         self.rows[index] = new

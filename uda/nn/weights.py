@@ -63,9 +63,11 @@ def _rgb(values: Any, fallback: float) -> Rgb:
 
 def _from_file(name: str, path: Path, mean: Rgb, std: Rgb) -> Weights:
     if not path.is_file():
-        raise UserError(f"weights file '{path}' does not exist; give an existing file, or `--weights none` for random ones")
+        raise UserError(
+            f"weights file '{path}' does not exist; give an existing file, or `--weights none` for random ones"
+        )
     state, metadata = read_tensors(path)
-    if "mean" in metadata:  # our own exports carry the normalization that they were trained with
+    if {"mean", "std"} <= metadata.keys():  # our own exports carry the normalization that they were trained with
         mean, std = (_rgb(metadata[key].split(), 0.5) for key in ("mean", "std"))
     return Weights(_without_classifier(name, state, _config(name), str(path)), f"file {path}", mean, std)
 
@@ -85,8 +87,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             f"weights file '{path}' is refused: it is not a file of plain tensors, and pickled objects are never "
             "loaded; convert it to safetensors"
         ) from error
-    state = content.get("state_dict", content.get("model", content)) if isinstance(content, dict) else {}
-    if not state or not all(isinstance(value, Tensor) for value in state.values()):
+    state = content.get("state_dict", content.get("model", content)) if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f"weights file '{path}' holds no state dict of tensors; convert it to safetensors")
     return {key.removeprefix("module."): value for key, value in state.items()}, {}
 
@@ -94,15 +96,33 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _without_classifier(name: str, state: dict[str, Tensor], config: dict[str, Any], origin: str) -> dict[str, Tensor]:
     """Drop the classifier's tensors and refuse a file that is for another model, naming the first difference."""
     wanted = timm.create_model(name, num_classes=0).state_dict()
+    if difference := _first_difference(wanted, state, config):
+        raise UserError(f"the weights from {origin} are not for backbone '{name}' ({difference}); give matching ones")
+    return {key: state[key] for key in wanted}
+
+
+def _first_difference(wanted: dict[str, Tensor], state: dict[str, Tensor], config: dict[str, Any]) -> str | None:
+    """Say how tensors do not fit a model without classifier, or None; its classifier's tensors may be there."""
     heads = config.get("classifier") or ()
     heads = (heads,) if isinstance(heads, str) else tuple(heads)
     extra = [key for key in state if key not in wanted and not key.startswith(tuple(f"{head}." for head in heads))]
     missing = [key for key in wanted if key not in state]
     shapes = [key for key in wanted if key in state and state[key].shape != wanted[key].shape]
-    if extra or missing or shapes:
-        what, key = ("has no", missing[0]) if missing else ("has an unknown", extra[0]) if extra else ("misfits", shapes[0])
-        raise UserError(f"the weights from {origin} are not for backbone '{name}' ({what} '{key}'); give matching ones")
-    return {key: state[key] for key in wanted}
+    for what, keys in (("has no", missing), ("has an unknown", extra), ("misfits", shapes)):
+        if keys:
+            return f"{what} '{keys[0]}'"
+    return None
+
+
+def _renamed(name: str, state: dict[str, Tensor], config: dict[str, Any]) -> dict[str, Tensor]:
+    """Let timm rename a published file's tensors where they are not its own, as it does after a download."""
+    if _first_difference(timm.create_model(name, num_classes=0).state_dict(), state, config) is None:
+        return state
+    try:
+        overlay = {"state_dict": state}
+        return timm.create_model(name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay).state_dict()
+    except (KeyError, RuntimeError):  # a file of something else; the caller names the difference
+        return state
 
 
 def _hub_cache(name: str, config: dict[str, Any]) -> tuple[dict[str, Tensor], str] | None:
@@ -113,11 +133,12 @@ def _hub_cache(name: str, config: dict[str, Any]) -> tuple[dict[str, Tensor], st
         for filename in ("model.safetensors", "pytorch_model.bin"):
             cached = try_to_load_from_cache(hub_id, filename)
             if isinstance(cached, str):
-                return read_tensors(Path(cached))[0], f"the hub's cache on this machine ({hub_id})"
+                state = _renamed(name, read_tensors(Path(cached))[0], config)
+                return state, f"the hub's cache on this machine ({hub_id})"
     if url := config.get("url"):
         path = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
         if path.is_file():
-            return read_tensors(path)[0], f"torch.hub's cache on this machine ({path.name})"
+            return _renamed(name, read_tensors(path)[0], config), f"torch.hub's cache on this machine ({path.name})"
     return None
 
 

@@ -1,5 +1,6 @@
 """Features computed once: several views of every image through a backbone that does not move, kept on disk."""
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Sequence
@@ -38,7 +39,10 @@ def compute_passes(
 
 
 def cached_passes(folder: Path, key: str, compute: Callable[[], Tensor]) -> Tensor:
-    """Return `compute()`, kept below `folder` under a hash of `key`, which must name everything the features depend on."""
+    """Return `compute()`, kept below `folder` under a hash of `key`.
+
+    The key must name everything that the features depend on.
+    """
     path = folder / "features" / f"{hashlib.sha256(key.encode()).hexdigest()}.safetensors"
     try:
         return load_file(path)["passes"]
@@ -49,8 +53,9 @@ def cached_passes(folder: Path, key: str, compute: Callable[[], Tensor]) -> Tens
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file({"passes": passes.contiguous()}, temporary)
         temporary.replace(path)
-    except OSError:  # no room or no right to write there: the features are computed anew next time
-        temporary.unlink(missing_ok=True)
+    except (OSError, SafetensorError):  # no room or no right to write there: the features are computed anew next time
+        with contextlib.suppress(OSError):
+            temporary.unlink()
     return passes
 
 

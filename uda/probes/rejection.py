@@ -8,8 +8,6 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from scipy.stats import norm
-from sklearn.mixture import GaussianMixture
 
 from uda.errors import unknown_name
 

@@ -1,77 +1,18 @@
-"""Figures of the report: pure functions of arrays that return PNG bytes, without pyplot and its global state."""
+"""Figures of the report: pure functions of arrays that return PNG bytes."""
 
-import io
 import math
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-import torch
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patheffects import withStroke
-from PIL import Image
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from uda.random import derived_seed, uniform
-from uda.report.page import PIXEL_RATIO
+from uda.report.canvas import BLUE, GRAY, GREEN, ORANGE, SKY, VERMILION, bare, new_figure, plain, png_bytes
 from uda.report.tables import METRICS, readable
 
-# Okabe and Ito's palette, told apart with every common color deficiency (jfly.uni-koeln.de/color, 2008).
-BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-PURPLE, SKY, YELLOW, GRAY = "#CC79A7", "#56B4E9", "#D9C800", "#8A8F94"
 RIGHT, WRONG = GREEN, VERMILION
-_CYCLE = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW)
 _SKIPPED = {"step", "epoch", "images", "time", "seconds", "total", "total_steps", "wall", "turn"}
 _MOST_PANELS = 30
 _MOST_NAMES = 66  # on an axis: the 65 classes of Office-Home, and "unknown"
-
-
-def _plain(text: object, limit: int = 24) -> str:
-    """Return text as a label: one line, shortened in the middle, `$` taken literally, never hidden from a legend."""
-    line = " ".join(str(text).encode("utf-8", "replace").decode("utf-8").split())
-    line = "".join(c if c.isprintable() else "?" for c in line)
-    if len(line) > limit:
-        line = f"{line[: limit // 2]}…{line[len(line) - (limit - limit // 2 - 1) :]}"
-    # matplotlib reads `$...$` as mathematics and leaves labels that start with `_` out of legends.
-    return (" " if line.startswith("_") else "") + line.replace("$", r"\$")
-
-
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), dpi=96 * PIXEL_RATIO)
-    FigureCanvasAgg(figure)
-    figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
-    return figure
-
-
-def _png(figure: Figure, palette: bool = False) -> bytes:
-    """Return the figure as PNG; with a palette of 256 colors photographs take half the room."""
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        # A class name in a script the font lacks shows as boxes here; the tables of the page have it in full.
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure.savefig(buffer, format="png", metadata={"Software": None})
-    if not palette:
-        return buffer.getvalue()
-    smaller = io.BytesIO()
-    image = Image.open(buffer).convert("RGB")
-    found = np.array(image.quantize(255).getpalette()).reshape(-1, 3)
-    found[found.min(axis=1) >= 245] = 255  # the page stays white
-    colors = Image.new("P", (1, 1))
-    colors.putpalette([*found[:255].ravel().tolist(), 255, 255, 255])
-    image.quantize(palette=colors, dither=Image.Dither.FLOYDSTEINBERG).save(smaller, format="png", optimize=True)
-    return smaller.getvalue()
-
-
-def _bare(ax: Axes) -> None:
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.tick_params(labelsize=9)
 
 
 def score_histogram(
@@ -82,7 +23,7 @@ def score_histogram(
     scores: (N,); is_unknown: (N,) bool, or None where the target has no labels. With labels each group is drawn as a
     share of itself, so that a small one can be seen. Values and thresholds that are not finite are not drawn.
     """
-    figure = _figure(8, 3.6)
+    figure = new_figure(8, 3.6)
     ax = figure.subplots()
     finite = np.isfinite(scores)
     lines = [
@@ -111,10 +52,10 @@ def score_histogram(
     ax.set_xlabel("unknown-score (higher means more unknown)")
     ax.set_ylabel("images" if is_unknown is None else "share of the group (%)")
     ax.set_xlim(low - 0.02 * (high - low), high + 0.02 * (high - low))
-    _bare(ax)
+    bare(ax)
     if ax.get_legend_handles_labels()[0]:
         figure.legend(loc="outside upper left", ncols=4, frameon=False, fontsize=9)
-    return _png(figure)
+    return png_bytes(figure)
 
 
 def confusion_matrix(y_true: np.ndarray, y_pred: np.ndarray, names: Sequence[str]) -> bytes:
@@ -133,14 +74,14 @@ def confusion_matrix(y_true: np.ndarray, y_pred: np.ndarray, names: Sequence[str
     share = np.where(totals > 0, counts / np.maximum(totals, 1), np.nan)
     cell = float(np.clip(7.0 / max(n, 1), 0.142, 0.52))
     side = min(n, _MOST_NAMES) * cell
-    figure = _figure(max(side, 1.8) + 2.6, max(side, 1.2) + 1.6)
+    figure = new_figure(max(side, 1.8) + 2.6, max(side, 1.2) + 1.6)
     ax = figure.subplots()
     ax.set_facecolor("#ECEEF0")
     image = ax.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="equal", interpolation="nearest")
     every = math.ceil(n / _MOST_NAMES)
     size = 9 if n <= 20 else 8 if n <= 40 else 7
     ticks = np.arange((n - 1) % every, n, every)  # with the last, which is "unknown"
-    written = [_plain(names[i]) for i in shown[ticks]]
+    written = [plain(names[i]) for i in shown[ticks]]
     ax.set_xticks(ticks, written, rotation=90, fontsize=size)
     ax.set_yticks(ticks, written, fontsize=size)
     ax.tick_params(length=0)
@@ -158,113 +99,7 @@ def confusion_matrix(y_true: np.ndarray, y_pred: np.ndarray, names: Sequence[str
     bar = figure.colorbar(image, ax=ax, shrink=0.6, fraction=0.04, pad=0.02)
     bar.set_label("share of the true class", fontsize=9)
     bar.ax.tick_params(labelsize=8)
-    return _png(figure)
-
-
-def stratified_rows(groups: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Return at most `count` rows, in ascending order, that hold about the same share of every group.
-
-    groups: (N,) ints. Which rows of a group depends on (seed, row) alone; each group keeps one if there is room.
-    """
-    total = len(groups)
-    if total <= count:
-        return np.arange(total)
-    draw = uniform(seed, 0, torch.arange(total), "report", 1)[:, 0].numpy()
-    order = np.lexsort((draw, groups))
-    _, start, size = np.unique(groups[order], return_index=True, return_counts=True)
-    rank = np.arange(total) - np.repeat(start, size)
-    key = rank / np.repeat(size, size)
-    return np.sort(order[np.lexsort((draw[order], key))[:count]])
-
-
-def tsne(
-    features: np.ndarray, seed: int, max_points: int = 1500, groups: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return t-SNE points (M, 2) of features (N, D) and the rows (M,) they belong to, M ≤ `max_points`.
-
-    Above `max_points` the rows are a sample stratified by `groups` (N,). Rows that are not finite are left out. Equal
-    arguments give equal points on one machine: one thread, since sums over threads depend on their order.
-    """
-    usable = np.flatnonzero(np.isfinite(features).all(axis=1))
-    strata = np.zeros(len(usable), dtype=np.int64) if groups is None else np.asarray(groups)[usable]
-    rows = usable[stratified_rows(strata, max_points, seed)]
-    x = np.asarray(features, dtype=np.float64)[rows]
-    n = len(x)
-    if n < 5 or np.ptp(x, axis=0).max(initial=0.0) < 1e-12:
-        # Too few points, or all of them equal: neighbors mean nothing, and t-SNE divides by their spread.
-        x = x - x.mean(axis=0) if n else x
-        return np.pad(x, ((0, 0), (0, 2)))[:, :2], rows
-    with threadpool_limits(limits=1):
-        k = min(50, n, x.shape[1])
-        x = PCA(k, svd_solver="full" if k == min(x.shape) else "randomized", random_state=0).fit_transform(x)
-        x = x if x.shape[1] > 1 else np.pad(x, ((0, 0), (0, 1)))
-        state = derived_seed(seed, 0, "tsne") % 2**32
-        points = TSNE(init="pca", perplexity=min(30.0, (n - 1) / 3.01), random_state=state).fit_transform(x)
-    return points, rows
-
-
-def _class_color(i: int) -> tuple[float, float, float]:
-    """Return a color for class i: seven hues, then the same darker, then lighter; from 21 on they repeat."""
-    red, green, blue = to_rgb(_CYCLE[i % 7])
-    level = i // 7 % 3
-    if level == 1:
-        return 0.55 * red, 0.55 * green, 0.55 * blue
-    mix = 0.45 if level == 2 else 0.0
-    return red + mix * (1 - red), green + mix * (1 - green), blue + mix * (1 - blue)
-
-
-def _name_clusters(ax: Axes, points: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> None:
-    """Write each class's name above its points, or else where it hits no other name: below, on them, further away."""
-    left, right = points[:, 0].min(), points[:, 0].max()
-    height = max(np.ptp(points[:, 1]), 1e-9) / 30
-    width = max(right - left, 1e-9) / 110
-    placed: list[tuple[float, float, float]] = []
-    for i in np.unique(labels[labels >= 0]):
-        own = points[labels == i]
-        low, middle, high = np.quantile(own[:, 1], [0.05, 0.5, 0.95])
-        text = _plain(names[i], 18)
-        half = min(width * (len(text) + 1) / 2, (right - left) / 2)
-        x = float(np.clip(np.median(own[:, 0]), left + half, right - half))
-        shifts = [high + 0.8 * height, low - 0.8 * height, middle, high + 1.8 * height, low - 1.8 * height]
-        free = (y for y in shifts if all(abs(y - b) >= height or abs(x - a) >= half + c for a, b, c in placed))
-        y = next(free, middle)
-        placed.append((x, y, half))
-        halo = [withStroke(linewidth=2.5, foreground="white")]
-        ax.text(x, y, text, fontsize=9, ha="center", va="center", path_effects=halo, zorder=5)
-
-
-def embedding(points: np.ndarray, is_target: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> bytes:
-    """Return both domains' images as points: source as circles, target as triangles.
-
-    points: (M, 2); is_target: (M,) bool; labels: (M,) indices into `names` (drawn in the class's color, named in place
-    up to 40 classes), len(names) = unknown (black), −1 = no label (gray).
-    """
-    figure = _figure(9.2, 6.4)
-    ax = figure.subplots()
-    k = len(names)
-    colors = np.array([_class_color(i) for i in range(k)] + [to_rgb("black"), to_rgb(GRAY)])  # −1 is the last
-    handles = []
-    for mask, marker, size, text in ((~is_target, "o", 14, "source"), (is_target, "^", 24, "target")):
-        if not mask.any():
-            continue
-        face, width, alpha = colors[labels[mask]], (0.4 if marker == "^" else 0), (0.85 if marker == "^" else 0.45)
-        x, y = points[mask].T
-        ax.scatter(x, y, c=face, marker=marker, s=size, alpha=alpha, linewidths=width, edgecolors="white")
-        handles.append(Line2D([], [], marker=marker, color=GRAY, linestyle="", label=f"{text} ({mask.sum()})"))
-    for value, color, text in ((k, "black", "target, unknown"), (-1, GRAY, "no label")):
-        if (labels == value).any():
-            handles.append(Line2D([], [], marker="s", color=color, linestyle="", label=text))
-    if 0 < k <= 40 and len(points):
-        source = ~is_target & (labels >= 0) & (labels < k)
-        anchor = source if source.any() else (labels >= 0) & (labels < k)
-        _name_clusters(ax, points, np.where(anchor, labels, -1), names)
-    ax.set_xticks([])
-    ax.set_yticks([])
-    ax.spines[:].set_color("#C8CDD2")
-    ax.margins(0.05)
-    if handles:
-        figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
-    return _png(figure)
+    return png_bytes(figure)
 
 
 def gallery(images: np.ndarray, captions: Sequence[str], colors: Sequence[str], columns: int = 6) -> bytes:
@@ -276,7 +111,7 @@ def gallery(images: np.ndarray, captions: Sequence[str], colors: Sequence[str], 
     rows = max(1, math.ceil(n / columns))
     lines = max((caption.count("\n") + 1 for caption in captions), default=1)
     side, cell, height = 1.46, 1.62, 1.46 + 0.17 * lines + 0.26  # inches; the image, its column, its row
-    figure = _figure(cell * columns, height * rows)
+    figure = new_figure(cell * columns, height * rows)
     figure.set_layout_engine("none")
     for i, (image, caption, color) in enumerate(zip(images, captions, colors, strict=True)):
         left, top = (
@@ -290,9 +125,9 @@ def gallery(images: np.ndarray, captions: Sequence[str], colors: Sequence[str], 
         ax.spines[:].set(color=color, linewidth=3)
         ax.set_xticks([])
         ax.set_yticks([])
-        text = "\n".join(_plain(line, 21) for line in caption.split("\n"))
+        text = "\n".join(plain(line, 21) for line in caption.split("\n"))
         ax.set_xlabel(text, fontsize=8.5, linespacing=1.25, labelpad=5)
-    return _png(figure, palette=True)
+    return png_bytes(figure, palette=True)
 
 
 def curves(history: pd.DataFrame) -> bytes | None:
@@ -309,7 +144,7 @@ def curves(history: pd.DataFrame) -> bytes | None:
     span = np.array([x.min(), x.max()])  # the same for all panels, however seldom a column was measured
     columns = min(3, len(names))
     rows = math.ceil(len(names) / columns)
-    figure = _figure(3.35 * columns if columns > 1 else 5.5, 2.15 * rows + 0.2)
+    figure = new_figure(3.35 * columns if columns > 1 else 5.5, 2.15 * rows + 0.2)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for ax, name in zip(axes, names, strict=False):
         keep = table[name].notna() & x.notna()
@@ -321,8 +156,8 @@ def curves(history: pd.DataFrame) -> bytes | None:
             smooth = values.rolling(max(3, len(values) // 30), center=True, min_periods=1).mean()
             ax.plot(steps, smooth, color=BLUE, linewidth=1.8)
         title = readable(str(name)) if name in METRICS else str(name)
-        ax.set_title(_plain(title, 36), fontsize=10, loc="left")
-        _bare(ax)
+        ax.set_title(plain(title, 36), fontsize=10, loc="left")
+        bare(ax)
         ax.tick_params(labelsize=8)
         ax.locator_params(nbins=5)
         if np.ptp(span) > 0:
@@ -331,7 +166,7 @@ def curves(history: pd.DataFrame) -> bytes | None:
     for ax in axes[len(names) :]:
         ax.set_visible(False)
     figure.supxlabel("step" if "step" in table else "row of the history", fontsize=9)
-    return _png(figure)
+    return png_bytes(figure)
 
 
 def bars_with_ci(
@@ -345,7 +180,7 @@ def bars_with_ci(
 
     A mean of None draws no bar, a half-width of None no interval. points: for each arm its values of single seeds.
     """
-    figure = _figure(8, 0.5 * max(1, len(labels)) + 0.9)
+    figure = new_figure(8, 0.5 * max(1, len(labels)) + 0.9)
     ax = figure.subplots()
     for i, (mean, half) in enumerate(zip(means, half_widths, strict=True)):
         if mean is None or not math.isfinite(mean):
@@ -356,10 +191,10 @@ def bars_with_ci(
                 ax.errorbar(mean, i, xerr=half, color="black", capsize=4, linewidth=1.6)
         seeds = [v for v in (points[i] if points else ()) if v is not None and math.isfinite(v)]
         ax.plot(seeds, np.full(len(seeds), i + 0.18), ".", color=BLUE, markersize=6)
-    ax.set_yticks(range(len(labels)), [_plain(label, 40) for label in labels], fontsize=9)
+    ax.set_yticks(range(len(labels)), [plain(label, 40) for label in labels], fontsize=9)
     ax.set_ylim(len(labels) - 0.5, -0.5)
     ax.set_xlabel(xlabel)
     ax.grid(axis="x", color="#E3E6E9", linewidth=0.7)
     ax.set_axisbelow(True)
-    _bare(ax)
-    return _png(figure)
+    bare(ax)
+    return png_bytes(figure)

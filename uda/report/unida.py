@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from uda.report import page, plots, tables
+from uda.report import canvas, embedding, page, plots, tables
 from uda.report.page import Figure, Section
+from uda.report.summary import comparison_section
 
 _PER_GROUP = 12
 _HEADLINES = ("universal_score", "known_accuracy", "unknown_accuracy", "auroc")
@@ -200,7 +201,7 @@ def _mark(report: UnidaReport, row: int) -> tuple[str, str]:
     figures = f"{100 * report.confidences[row]:.0f} %, score {report.scores[row]:.3g}"
     truth = -1 if report.labels is None else int(report.labels[row])
     if truth < 0:
-        return f"{given}\n{figures}", plots.GRAY
+        return f"{given}\n{figures}", canvas.GRAY
     if truth == report.predictions[row]:
         return f"✓ {given}\n{figures}", plots.RIGHT
     return f"✗ {given}\nis {report.names[truth]}\n{figures}", plots.WRONG
@@ -239,8 +240,8 @@ def _features(report: UnidaReport) -> Section:
     labels = np.concatenate([report.source_labels[:n_source], target[:n_target]]).astype(np.int64)
     is_target = np.arange(n_source + n_target) >= n_source
     groups = labels + is_target * (k + 2)
-    points, rows = plots.tsne(np.concatenate(blocks), report.seed, groups=groups)
-    png = plots.embedding(points, is_target[rows], labels[rows], report.class_names)
+    points, rows = embedding.tsne(np.concatenate(blocks), report.seed, groups=groups)
+    png = embedding.embedding(points, is_target[rows], labels[rows], report.class_names)
     what = "true labels" if truth else "predicted labels, for want of true ones"
     caption = (
         f"{len(rows)} of {n_source + n_target} images. Colors are classes (in the target: {what}), names stand at the "
@@ -257,15 +258,6 @@ def _curves(report: UnidaReport) -> Section:
     return Section("Training curves", "", [Figure(png, caption, "Loss terms and metrics against the step")])
 
 
-def _comparison(difference: Mapping[str, Any]) -> Section:
-    text = (
-        f"Differences to {difference.get('against', 'the other arm')}, paired over the same seeds. A difference is "
-        "shown only where the interval leaves out zero; a true difference below the smallest detectable one may "
-        "exist and have been missed."
-    )
-    return Section("Paired comparison", text, tables=[tables.difference_table(difference)])
-
-
 def write_unida_report(path: Path, inputs: UnidaReport) -> None:
     """Write the page of one run; ValueError where arrays that stand for the same images differ in length."""
     inputs.check()
@@ -274,74 +266,8 @@ def write_unida_report(path: Path, inputs: UnidaReport) -> None:
         sections.append(_confusion(inputs))
     sections += [_features(inputs), _curves(inputs)]
     if inputs.difference is not None:
-        sections.append(_comparison(inputs.difference))
+        sections.append(comparison_section(inputs.difference))
     sections += [page.problems(inputs.unreadable, inputs.notes), page.recipe(inputs.recipe)]
     k, n = len(inputs.class_names), len(inputs.predictions)
     subtitle = f"Universal domain adaptation: {n} target images, {k} known classes or unknown"
     page.write(path, inputs.title, subtitle, sections)
-
-
-@dataclass(frozen=True)
-class ArmSummary:
-    """One arm (a recipe) over its seeds.
-
-    metrics, std, ci95: over the seeds, as in `metrics.json`; per_seed: metric → one value a seed, in the order of
-    `seeds`; links: the seeds' pages, relative to the summary ("seed-0/report.html"), in the same order.
-    """
-
-    name: str
-    metrics: Mapping[str, float | None]
-    std: Mapping[str, float | None] = field(default_factory=dict)
-    ci95: Mapping[str, tables.Interval] = field(default_factory=dict)
-    seeds: Sequence[int] = ()
-    per_seed: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
-    links: Sequence[str] = ()
-
-
-def write_summary_report(
-    path: Path,
-    title: str,
-    rows: Sequence[ArmSummary],
-    difference: Mapping[str, Any] | None = None,
-    recipe: Mapping[str, Any] | None = None,
-    notes: Sequence[str] = (),
-    headline: str = "universal_score",
-) -> None:
-    """Write the page above several seeds or arms: means and spreads, intervals, the paired difference, links.
-
-    rows: one for each arm, the one of interest first; difference: as in `UnidaReport`.
-    """
-    # Two arms of one method bear the same name; the second is numbered.
-    names = [
-        f"{arm.name} ({i + 1})" if arm.name in [a.name for a in rows[:i]] else arm.name for i, arm in enumerate(rows)
-    ]
-    arms = {name: arm.metrics for name, arm in zip(names, rows, strict=True)}
-    compared = tables.comparison_table(arms, {name: arm.std for name, arm in zip(names, rows, strict=True)})
-    compared.attrs["caption"] = "Mean ± standard deviation over seeds"
-    scale, unit = (100.0, " (%)") if headline in tables.METRICS else (1.0, "")
-    means = [arm.metrics.get(headline) for arm in rows]
-    halves = [tables.half_width(mean, arm.ci95.get(headline)) for mean, arm in zip(means, rows, strict=True)]
-    singles = [arm.per_seed.get(headline, ()) for arm in rows]
-    bars = plots.bars_with_ci(
-        names,
-        [None if mean is None else scale * mean for mean in means],
-        [None if half is None else scale * half for half in halves],
-        tables.readable(headline) + unit,
-        [[scale * value for value in values if value is not None] for values in singles],
-    )
-    caption = f"{tables.readable(headline)}: mean, 95 % interval (where there is one) and single seeds (dots)"
-    sections = [Section("Answer", tables.ORACLE_NOTE, [Figure(bars, caption, caption)], [compared])]
-    if difference is not None:
-        sections.append(_comparison(difference))
-    for name, arm in zip(names, rows, strict=True):
-        measured = tables.metrics_table(arm.metrics, arm.std, arm.ci95)
-        measured.attrs["caption"] = f"Over {len(arm.seeds)} seed{'s' * (len(arm.seeds) != 1)}"
-        each: dict[str, list[Any]] = {"seed": list(arm.seeds)}
-        each |= {tables.readable(m): [tables.number(m, v) for v in values] for m, values in arm.per_seed.items()}
-        seeds = " ".join(page.link(f"seed {s}", href) for s, href in zip(arm.seeds, arm.links, strict=False))
-        html = f"<p>Pages of the single seeds: {seeds}</p>" if seeds else ""
-        sections.append(Section(name, "", tables=[measured, pd.DataFrame(each)], html=html))
-    sections.append(page.problems((), notes))
-    if recipe is not None:
-        sections.append(page.recipe(recipe))
-    page.write(path, title, f"{len(rows)} arm{'s' if len(rows) != 1 else ''} over seeds", sections)

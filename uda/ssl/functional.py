@@ -22,14 +22,13 @@ def neighborhood_clustering(
     Saito et al., "Universal domain adaptation through self-supervision" (DANCE), NeurIPS 2020, equations 2 to 5.
 
     features: (B, D), normalized here; logits: (B, K), already divided by the temperature; memory: (N, D) as stored,
-    carries no gradient; index: (B,) the features' rows of the memory. A feature is compared with neither itself nor any
-    stored row of this batch: those similarities count as −1. The entropy is exact; `eps` is what the published code adds
-    inside the logarithm (1e-5).
+    carries no gradient; index: (B,) the features' rows of the memory. A feature is compared with neither itself nor
+    any stored row of this batch: those similarities count as −1. The entropy is exact; `eps` is what the published code
+    adds inside the logarithm (1e-5).
     """
     if logits.shape[0] != features.shape[0] or memory.shape[1] != features.shape[1]:
-        raise ValueError(
-            f"features {tuple(features.shape)}, logits {tuple(logits.shape)} and memory {tuple(memory.shape)} do not fit"
-        )
+        shapes = [tuple(x.shape) for x in (features, logits, memory)]
+        raise ValueError("features {}, logits {} and memory {} do not fit".format(*shapes))
     features = F.normalize(features)
     stored = features @ memory.detach().T
     stored = stored.index_fill(1, index, -1.0)
@@ -42,7 +41,8 @@ def neighborhood_clustering(
 def entropy_separation(logits: Tensor, rho: float, margin: float, eps: float = 0.0) -> Tensor:
     """Return −mean(max(|H − rho|, margin)): entropies are driven away from rho once they are `margin` away from it.
 
-    DANCE, equation 6, in the form of its code (the paper has 0 in place of the constant −margin, with the same gradient).
+    DANCE, equation 6, in the form of its code (the paper has 0 in place of the constant −margin, with the same
+    gradient).
     logits: (B, K) already divided by the temperature; rho is log(K)/2 in the paper; H in nats;
     `eps` as in `neighborhood_clustering`.
     """

@@ -43,7 +43,10 @@ class Info:
 
 @dataclass(frozen=True)
 class Views:
-    """images: (V, 3, H, W) in [0, 1]; targets: what the loss compares with; plain: rows that are the task's own view."""
+    """What the encoder shall see.
+
+    images: (V, 3, H, W) in [0, 1]; targets: what the loss compares with; plain: rows that are the task's own view.
+    """
 
     images: Tensor
     targets: Tensor | None = None
@@ -101,7 +104,9 @@ def check_needs(objective: type[Objective], given: Need, where: str, others: Ite
         return
     words = " and ".join(_WORDS[need] for need in Need if need in lacking)
     fitting = sorted(other.name for other in others if not other.needs & ~given)
-    instead = f"these would do: {', '.join(fitting)}" if fitting else "no objective would do there; leave --objective out"
+    instead = (
+        f"these would do: {', '.join(fitting)}" if fitting else "no objective would do there; leave --objective out"
+    )
     raise UserError(f"objective '{objective.name}' needs {words}, which {where} does not give; {instead}")
 
 

@@ -38,6 +38,7 @@ class Rotation(Objective):
 
     def loss(self, features: Tensor, views: Views) -> Loss:
         """Cross-entropy of the turns, mean over the 4B views."""
+        assert views.targets is not None  # this class made them
         logits = self.head(features)
         accuracy = (logits.argmax(1) == views.targets).float().mean().detach()
         return Loss(F.cross_entropy(logits, views.targets), accuracy=accuracy)

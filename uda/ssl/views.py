@@ -42,12 +42,19 @@ def random_crop_flip(images: Tensor, size: int, draws: Tensor) -> Tensor:
 
 
 def random_affine(
-    images: Tensor, draws: Tensor, degrees: float, scale: tuple[float, float], shear: float, shift: float
+    images: Tensor,
+    draws: Tensor,
+    degrees: float,
+    scale: tuple[float, float],
+    shear: float,
+    shift: float,
+    displacement: Tensor | None = None,
 ) -> Tensor:
     """Turn, scale, shear and shift each image about its center, bilinear, edges repeated.
 
     draws: (B, 6) uniform in [0, 1): angle, two scales, shear, two shifts. degrees and shear are the largest angles in
-    degrees, scale the factor's range on each axis, shift the largest one as a fraction of the side.
+    degrees, scale the factor's range on each axis, shift the largest one as a fraction of the side; displacement:
+    (B, H, W, 2), added to where each pixel comes from.
     """
     signed = draws * 2 - 1
     angle, slant = torch.deg2rad(signed[:, 0] * degrees), torch.deg2rad(signed[:, 3] * shear)
@@ -60,7 +67,18 @@ def random_affine(
     matrix = torch.diag_embed(1 / zoom) @ lean @ turn
     theta = torch.cat([matrix, (signed[:, 4:6] * 2 * shift)[:, :, None]], dim=2)
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    grid = grid if displacement is None else grid + displacement
     return F.grid_sample(to_float(images), grid, padding_mode="border", align_corners=False).clamp_(0, 1)
+
+
+def elastic_field(draws: Tensor, size: int, strength: float) -> Tensor:
+    """Return a smooth random displacement of every pixel, (B, size, size, 2) in affine_grid's units (the side is 2).
+
+    draws: (B, 32) uniform in [0, 1): two displacements at each knot of a 4 × 4 lattice, bicubic between them. strength:
+    the largest one at a knot, as a fraction of the side. After Simard, Steinkraus and Platt, ICDAR 2003, section 2.
+    """
+    knots = (draws * 2 - 1).reshape(len(draws), 2, 4, 4) * 2 * strength
+    return F.interpolate(knots, size=(size, size), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
 
 
 @dataclass(frozen=True)
@@ -94,6 +112,26 @@ class Affine:
 
 
 @dataclass(frozen=True)
+class Elastic:
+    """Affine and, on top, a smooth elastic distortion: what separates one hand (or one typeface) from the next."""
+
+    size: int
+    degrees: float = 15.0
+    scale: tuple[float, float] = (0.7, 1.3)
+    shear: float = 20.0
+    shift: float = 0.1
+    strength: float = 0.1
+
+    def __call__(self, batch: Batch, clock: Clock) -> Tensor:
+        """(B, 3, S, S) uint8 → (B, 3, size, size) in [0, 1]."""
+        draws = uniform(clock.seed, clock.step, batch.index, f"elastic/{batch.domain}", 38)
+        field = elastic_field(draws[:, 6:], batch.images.shape[2], self.strength)
+        views = random_affine(batch.images, draws[:, :6], self.degrees, self.scale, self.shear, self.shift, field)
+        top, left = (views.shape[2] - self.size) // 2, (views.shape[3] - self.size) // 2
+        return views[:, :, top : top + self.size, left : left + self.size]
+
+
+@dataclass(frozen=True)
 class NoAugmentation:
     """The central crop, always the same."""
 
@@ -115,8 +153,9 @@ class PickPass:
         return batch.images[torch.arange(len(batch), device=chosen.device), chosen]
 
 
-AUGMENTATIONS: dict[str, type[CropFlip] | type[Affine] | type[NoAugmentation]] = {
+AUGMENTATIONS: dict[str, type[CropFlip] | type[Affine] | type[Elastic] | type[NoAugmentation]] = {
     "crop-flip": CropFlip,
     "affine": Affine,
+    "elastic": Elastic,
     "none": NoAugmentation,
 }

@@ -14,7 +14,8 @@ class Task(nn.Module):
     """Encoder, heads and objectives; everything that trains or must survive a restart is in its state dict.
 
     streams: the images it draws; turns: who moves, in order, within one step (one player for most tasks, generator and
-    discriminator for a GAN); metric_names: what `evaluate` returns; `players` gives each one's parameter groups, whose "lr_scale" multiplies the recipe's rate.
+    discriminator for a GAN); metric_names: what `evaluate` returns; `players` gives each one's parameter groups, whose
+    "lr_scale" multiplies the recipe's rate.
     """
 
     turns: ClassVar[tuple[str, ...]] = ("all",)

@@ -1,26 +1,27 @@
 """Checkpoints: tensors in safetensors, the rest in JSON, published by one rename; nothing is ever unpickled.
 
-`checkpoint/step-N/` holds `task.safetensors`, `optimizer-<player>.safetensors` and `state.json` (step, recipe hash, data
-fingerprint, and a sha256 of each file). No random state, no sampler and no schedule: all are functions of the step.
+`checkpoint/step-N/` holds `task.safetensors`, `optimizer-<player>.safetensors` and `state.json` (step, recipe hash,
+data fingerprint, seed, and a sha256 of each file). No random state, no sampler and no schedule: all are functions of
+the step.
 """
 
-import errno
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from uda.errors import UserError
 from uda.training.optimizers import load_optimizer_tensors, optimizer_tensors
+from uda.training.outputs import DISK_FULL, write_tensors
 
 KEEP = 2
 _TEMPORARY = ".writing-"
@@ -28,10 +29,11 @@ _TEMPORARY = ".writing-"
 
 @dataclass(frozen=True)
 class Identity:
-    """What a checkpoint belongs to; a checkpoint of another recipe or other data is refused."""
+    """What a checkpoint belongs to; a checkpoint of another recipe, other data or another seed is refused."""
 
     recipe: str
     data: str
+    seed: int = 0
 
 
 def save_checkpoint(
@@ -45,11 +47,11 @@ def save_checkpoint(
     temporary = folder / f"{_TEMPORARY}{step}-{os.getpid()}"
     try:
         temporary.mkdir(parents=True, exist_ok=True)
-        save_file(cpu_tensors(task.state_dict()), temporary / "task.safetensors")
+        write_tensors(temporary / "task.safetensors", task.state_dict())
         for player, optimizer in optimizers.items():
-            save_file(cpu_tensors(optimizer_tensors(optimizer)), temporary / f"optimizer-{player}.safetensors")
+            write_tensors(temporary / f"optimizer-{player}.safetensors", optimizer_tensors(optimizer))
         files = {file.name: _sha256(file) for file in sorted(temporary.iterdir())}
-        state = {"format": 1, "step": step, "recipe": identity.recipe, "data": identity.data, "files": files}
+        state = {"format": 1, "step": step, **asdict(identity), "files": files}
         (temporary / "state.json").write_text(json.dumps(state, indent=1))
         for file in (*temporary.iterdir(), temporary):
             _flush(file)
@@ -59,14 +61,16 @@ def save_checkpoint(
         _flush(folder)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in DISK_FULL:
             raise UserError(
-                f"the disk of '{folder}' is full, so the checkpoint of step {step} was not written and the last whole one "
-                "stays; free some space and continue with --resume"
+                f"the disk of '{folder}' is full, so the checkpoint of step {step} was not written and the last whole "
+                "one stays; free some space and continue with --resume"
             ) from error
         raise
     for old in saved_steps(folder)[:-KEEP]:
         shutil.rmtree(folder / f"step-{old}")
+    for left in folder.glob(f"{_TEMPORARY}*"):  # of a process that was killed while it wrote
+        shutil.rmtree(left, ignore_errors=True)
     return target
 
 
@@ -83,8 +87,8 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
         files = dict(state["files"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"checkpoint '{checkpoint}' is no whole checkpoint (state.json: {error}); remove that folder and resume from "
-            "the one before, or start anew"
+            f"checkpoint '{checkpoint}' is no whole checkpoint (state.json: {error}); remove that folder and resume "
+            "from the one before, or start anew"
         ) from error
     for name, digest in files.items():
         if not (checkpoint / name).is_file() or _sha256(checkpoint / name) != digest:
@@ -100,7 +104,8 @@ def load_checkpoint(
 ) -> int | None:
     """Load the newest checkpoint below `folder` into task and optimizers; return its step, None where there is none.
 
-    Raises UserError for a damaged one, or one of another recipe or other data than `identity` (None skips that check).
+    Raises UserError for a damaged one, or one of another recipe, other data or another seed than `identity` says (None
+    skips that check).
     """
     steps = saved_steps(folder)
     if not steps:
@@ -108,23 +113,24 @@ def load_checkpoint(
     checkpoint = folder / f"step-{steps[-1]}"
     state = read_state(checkpoint)
     if identity is not None:
-        for what, wanted in (("recipe", identity.recipe), ("data", identity.data)):
-            if state[what] != wanted:
+        for what, wanted in asdict(identity).items():
+            if state.get(what) != wanted:
+                other = "other data" if what == "data" else f"another {what}"
                 raise UserError(
-                    f"checkpoint '{checkpoint}' comes from another {what}; resume with the one it was made with, or give "
-                    "another --out"
+                    f"checkpoint '{checkpoint}' comes from {other}; resume with what it was made with, or give another "
+                    "--out"
                 )
     tensors = load_tensors(checkpoint / "task.safetensors")
     try:
         task.load_state_dict(tensors)
     except RuntimeError as error:
         raise UserError(
-            f"checkpoint '{checkpoint}' does not fit the model of its recipe ({str(error).splitlines()[-1].strip()}); it was "
-            "written by another version: start anew with another --out"
+            f"checkpoint '{checkpoint}' does not fit the model of its recipe "
+            f"({str(error).splitlines()[-1].strip()}); it was written by another version: start anew with another --out"
         ) from error
     for player, optimizer in optimizers.items():
         load_optimizer_tensors(optimizer, load_tensors(checkpoint / f"optimizer-{player}.safetensors"))
-    return int(state["step"])
+    return steps[-1]
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
@@ -132,12 +138,9 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise UserError(f"'{path}' is truncated or no safetensors file ({error}); nothing else is ever loaded") from error
-
-
-def cpu_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return contiguous copies on the CPU, none sharing memory, as safetensors wants them."""
-    return {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
+        raise UserError(
+            f"'{path}' is truncated or no safetensors file ({error}); nothing else is ever loaded"
+        ) from error
 
 
 def _sha256(path: Path) -> str:

@@ -1,7 +1,6 @@
 """`history.csv`: one row a step, every loss term and, at evaluations, every metric."""
 
 import csv
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,17 +20,19 @@ class History:
 
     def cut(self, step: int) -> None:
         """Keep the rows of steps up to `step`: what a checkpoint of that step knows; 0 starts a new file."""
-        if step == 0 or not self.path.exists():
+        rows: list[list[str]] = []
+        if step > 0 and self.path.exists():
+            with self.path.open(newline="") as file:
+                rows = list(csv.reader(file))
+        if not rows:
             self.path.unlink(missing_ok=True)
             return
-        with self.path.open(newline="") as file:
-            rows = list(csv.reader(file))
         # The last row of a killed process may be half a row.
         kept = [row for row in rows[1:] if len(row) == len(rows[0]) and row[0].isdigit() and int(row[0]) <= step]
         temporary = self.path.with_suffix(".csv.writing")
         with temporary.open("w", newline="") as file:
             csv.writer(file).writerows([rows[0], *kept])
-        os.replace(temporary, self.path)
+        temporary.replace(self.path)
         self._columns = rows[0]
 
     def append(self, rows: Sequence[dict[str, Any]]) -> None:

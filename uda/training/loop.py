@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor
 from torch.optim import Optimizer
 from tqdm import tqdm
@@ -23,7 +24,7 @@ from uda.datasets.streams import Stream
 from uda.errors import UserError
 from uda.random import derived_seed
 from uda.tasks.task import Task
-from uda.training.checkpoint import Identity, load_checkpoint, save_checkpoint
+from uda.training.checkpoint import Identity, load_checkpoint, save_checkpoint, saved_steps
 from uda.training.history import History
 from uda.training.optimizers import create_optimizer, set_lr
 from uda.training.schedules import SCHEDULES
@@ -61,8 +62,26 @@ def train(
     With `resume` it goes on from the newest checkpoint and ends with the numbers of the run that was never stopped.
     Raises UserError for a loss that is not finite, a full disk or a full GPU, and Interrupted after Ctrl-C.
     """
-    accelerator = Accelerator(mixed_precision=options.precision, cpu=device.type == "cpu")
-    task.to(device, memory_format=torch.channels_last if options.channels_last else torch.preserve_format)
+    out.mkdir(parents=True, exist_ok=True)
+    accelerator = _accelerator(options.precision, device)
+    streams = task.streams()
+    with _memory_errors_named(streams, options.batch_setting):
+        return _train(task, streams, options, out, identity, device, resume, accelerator)
+
+
+def _train(
+    task: Task,
+    streams: Mapping[str, Stream],
+    options: LoopOptions,
+    out: Path,
+    identity: Identity,
+    device: torch.device,
+    resume: bool,
+    accelerator: Accelerator,
+) -> dict[str, float | None]:
+    task.to(device)
+    if options.channels_last:
+        task.to(memory_format=torch.channels_last)
     optimizers = {
         name: create_optimizer(options.optimizer, groups, options.lr, options.momentum, options.weight_decay)
         for name, groups in task.players().items()
@@ -74,15 +93,11 @@ def train(
     if done == 0:
         task.start()
     history.cut(done)
-    streams = task.streams()
     seen = sum(stream_batch_size(stream) for stream in streams.values())
     available = sum(len(stream.images) for stream in streams.values())
     # Reading one value back is free on a CPU; on a GPU it would make every step wait for the device.
     flush_every = 1 if device.type == "cpu" else 20
     pending: list[tuple[dict[str, Any], dict[str, Tensor]]] = []
-
-    def save(step: int) -> None:
-        save_checkpoint(checkpoints, step, task, optimizers, identity)
 
     with _stop_politely() as stopped, _Prefetch(streams, device) as prefetch:
         bar = tqdm(total=options.steps, initial=done, desc="training", unit="step", disable=not options.progress)
@@ -93,13 +108,7 @@ def train(
             torch.manual_seed(derived_seed(options.seed, step, "step"))
             lr = options.lr * learning_rate_factor(options, clock)
             batches = prefetch(step, last=step == options.steps - 1)
-            try:
-                losses = _move(task, optimizers, batches, clock, lr, accelerator)
-            except torch.cuda.OutOfMemoryError as error:
-                raise UserError(
-                    f"the GPU's memory does not hold {seen} images a step; halve {options.batch_setting} and continue "
-                    "with --resume"
-                ) from error
+            losses = _move(task, optimizers, batches, clock, lr, accelerator)
             row = {"step": step + 1, "epoch": round((step + 1) * seen / available, 4), "lr": lr}
             pending.append((row, losses))
             finished = step + 1 == options.steps
@@ -108,6 +117,8 @@ def train(
             if len(pending) >= flush_every or evaluating or saving:
                 rows = _finite_rows(pending, checkpoints)
                 pending.clear()
+                if evaluating or saving:
+                    _check_weights(task, step + 1, checkpoints)
                 if evaluating:
                     metrics = task.evaluate()
                     rows[-1] |= metrics
@@ -116,13 +127,16 @@ def train(
                 bar.set_postfix_str(_postfix(rows[-1], seen * (step + 1 - first) / (time.perf_counter() - started)))
             bar.update()
             if saving:
-                save(step + 1)
-            if stopped and not finished:
+                save_checkpoint(checkpoints, step + 1, task, optimizers, identity)
+            if stopped:
                 bar.close()
                 raise Interrupted(f"stopped at step {step + 1} of {options.steps}; go on with --resume")
         bar.close()
-    # A run killed between its last checkpoint and its report resumes with nothing left to train.
-    return metrics if metrics is not None else task.evaluate()
+    if metrics is None:  # nothing was left to train: no steps asked for, or killed between last checkpoint and report
+        metrics = task.evaluate()
+        if not saved_steps(checkpoints):
+            save_checkpoint(checkpoints, 0, task, optimizers, identity)
+    return metrics
 
 
 def stream_batch_size(stream: Stream) -> int:
@@ -165,14 +179,44 @@ def _finite_rows(pending: list[tuple[dict[str, Any], dict[str, Tensor]]], checkp
         values = {name: float(value) for name, value in losses.items()}
         for name, value in values.items():
             if not math.isfinite(value):
-                saved = sorted(checkpoints.glob("step-*"), key=lambda path: int(path.name[5:]))
-                last = f"the last good checkpoint is '{saved[-1]}'" if saved else "no checkpoint had been saved yet"
-                raise UserError(
-                    f"the loss term '{name}' became {value} at step {row['step']}; {last}: lower the learning rate "
-                    "(--set training.lr=…) or turn mixed precision off (--set training.precision=no)"
-                )
+                raise _diverged(f"the loss term '{name}' became {value}", row["step"], checkpoints)
         rows.append(row | values)
     return rows
+
+
+def _check_weights(task: Task, step: int, checkpoints: Path) -> None:
+    """Refuse to measure or save parameters that are not finite: the last step's losses could not show it yet."""
+    for name, parameter in task.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise _diverged(f"after finite losses the parameter '{name}' is not finite", step, checkpoints)
+
+
+def _diverged(what: str, step: int, checkpoints: Path) -> UserError:
+    saved = saved_steps(checkpoints)
+    last = f"the last good checkpoint is '{checkpoints / f'step-{saved[-1]}'}'" if saved else "no checkpoint was saved"
+    return UserError(
+        f"{what} at step {step}; {last}: start anew with a lower learning rate (--set training.lr=…) or without mixed "
+        "precision (--set training.precision=no), and another --out"
+    )
+
+
+def _accelerator(precision: str, device: torch.device) -> Accelerator:
+    """Return accelerate's wrapper for this run; the one before in this process may have had other settings."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return Accelerator(mixed_precision=precision, cpu=device.type == "cpu")
+
+
+@contextmanager
+def _memory_errors_named(streams: Mapping[str, Stream], setting: str) -> Iterator[None]:
+    """Turn a GPU that is full into the batch size that was tried and the setting that halves it."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        tried = max(stream_batch_size(stream) for stream in streams.values())
+        raise UserError(
+            f"the GPU's memory does not hold a step of {tried} images of each domain; start anew with "
+            f"`{setting} {max(2, tried // 2)}` or a smaller --image-size, and another --out"
+        ) from error
 
 
 def _due(step: int, every: int) -> bool:

@@ -25,7 +25,10 @@ def set_lr(optimizer: Optimizer, lr: float) -> None:
 
 
 def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
-    """Return the optimizer's state as {"<parameter number>.<key>": tensor}; rates are functions of the step, not state."""
+    """Return the optimizer's state as {"<parameter number>.<key>": tensor}.
+
+    Rates are functions of the step and no part of it.
+    """
     state = optimizer.state_dict()["state"]
     return {
         f"{number}.{key}": value.contiguous() if isinstance(value, Tensor) else torch.tensor(value)

@@ -20,9 +20,9 @@ class Dance(Method):
     temperature: of the classifier and of the similarities; eta: weight of both terms; margin: of the entropy separation
     around log(K)/2; warmup: fraction of the run over which eta grows from 0 (0 in the paper).
     compat: "paper" is the clean form: the memory starts with the target's features, entropies are exact, and the
-    classifier's rows are normalized in the forward pass. "official" is the released code: the memory starts at zero, 1e-5
-    stands inside the logarithms, rows are normalized in place at the start of a step only, and log(K)/2 is cut to two
-    decimals.
+    classifier's rows are normalized in the forward pass. "official" is the released code: the memory starts at zero,
+    1e-5 stands inside the logarithms, rows are normalized in place at the start of a step only, and log(K)/2 is cut to
+    two decimals.
     """
 
     name: ClassVar[str] = "dance"
@@ -61,7 +61,8 @@ class Dance(Method):
 
     def forward(self, features: Features, clock: Clock) -> dict[str, Tensor]:
         """Return the three weighted terms."""
-        assert features.target is not None and features.index is not None  # uses_target promises both
+        assert features.target is not None  # uses_target promises both
+        assert features.index is not None
         losses = super().forward(features, clock)
         logits = self.classifier(features.target)
         clustering = neighborhood_clustering(
@@ -74,5 +75,6 @@ class Dance(Method):
 
     def after_step(self, features: Features) -> None:
         """Write this step's features, computed before the optimizer moved, into the memory."""
-        assert features.target is not None and features.index is not None
+        assert features.target is not None
+        assert features.index is not None
         self.memory.write(features.index, features.target)

@@ -203,5 +203,5 @@ class UniDA(Task):
         found: dict[str, dict[str, float | None]] = {}
         for name, rule in RULES.items():
             threshold = rule(answer.scores, self.data.n_classes)
-            found[name] = {"threshold": threshold} | self.measure(answer, threshold)
+            found[name] = {"threshold": threshold, **self.measure(answer, threshold)}
         return found

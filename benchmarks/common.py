@@ -1,0 +1,71 @@
+"""What every study shares: where images are, how a recipe is run without an output folder, how results are written."""
+
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from uda.assemble import Inputs, build_task, check_recipe, method_label, unida_data
+from uda.errors import UserError
+from uda.experiment import Settings, environment, loop_options
+from uda.pair import Domains
+from uda.recipe import Recipe
+from uda.training.checkpoint import Identity
+from uda.training.loop import train
+from uda.training.outputs import write_json
+
+RESULTS = Path(__file__).parent / "results"
+CPU = Settings(torch.device("cpu"), progress=False)
+
+
+def data_folder(name: str) -> Path:
+    """Return a folder of real images below $UDA_DATA, ./data or ../shared/data."""
+    roots = [Path(os.environ["UDA_DATA"])] if "UDA_DATA" in os.environ else []
+    for root in [*roots, Path("data"), Path(__file__).parents[2] / "shared" / "data"]:
+        if (root / name).is_dir():
+            return root / name
+    raise UserError(f"'{name}' is not below $UDA_DATA or ./data; set UDA_DATA to the folder that holds it")
+
+
+def run_seed(recipe: Recipe, domains: Domains, inputs: Inputs, seed: int, settings: Settings = CPU) -> dict[str, Any]:
+    """Train one seed in a temporary folder; return its metrics under every rejection rule, and the seconds it took."""
+    check_recipe(recipe)
+    task = build_task(recipe, unida_data(domains, inputs), inputs.backbone, seed)
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as out:
+        identity = Identity(recipe.hash(), domains.fingerprint)
+        train(task, loop_options(recipe, seed, settings), Path(out), identity, settings.device)
+    seconds = time.perf_counter() - started
+    assert task.last_answer is not None
+    return {
+        "method": method_label(recipe),
+        "seed": seed,
+        "seconds": round(seconds, 1),
+        "by_rejection": task.measure_by_rule(task.last_answer),
+    }
+
+
+def write_result(name: str, content: dict[str, Any], device: torch.device = CPU.device) -> Path:
+    """Write `benchmarks/results/<name>.json` with the machine, the versions and the commit it was made at."""
+    path = RESULTS / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, content | {"environment": environment(device), "commit": commit()})
+    return path
+
+
+def commit() -> str | None:
+    """Return the checkout's commit, "+" behind it where files differ from it."""
+    where = Path(__file__).parent
+    found = subprocess.run(["git", "describe", "--always", "--dirty=+"], cwd=where, capture_output=True, text=True)
+    return found.stdout.strip() or None
+
+
+def mean(values: Sequence[float | None]) -> float | None:
+    """Return the mean, or None where a value is undefined."""
+    defined = [value for value in values if value is not None]
+    return sum(defined) / len(values) if values and len(defined) == len(values) else None

@@ -1,0 +1,71 @@
+"""Full fine-tuning on real images: source-only against DANCE at a size that two CPU cores can finish.
+
+python -m benchmarks.unida_finetune [--out DIR]    (about 25 minutes; writes results/unida_finetune.json as it goes)
+
+The output folders in DIR hold the reports with their curves; the JSON holds the curves as numbers.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchmarks.common import CPU, data_folder, write_result
+from uda.experiment import run
+from uda.recipe import Recipe, build, published_layers
+
+PAIRS = (("dslr", "amazon"), ("amazon", "webcam"))
+CURVES = ("h_score", "auroc", "known_accuracy", "unknown_accuracy")
+
+
+def main() -> None:
+    """Run both arms on both pairs."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs/finetune"))
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    flags = parser.parse_args()
+    root = data_folder("office_caltech10")
+    results: list[dict[str, Any]] = []
+    recipe = None
+    for source, target in PAIRS:
+        arms = {}
+        for method in ("source_only", "dance"):
+            recipe = build(
+                [
+                    *published_layers("unida", "office_caltech10", frozen=False),
+                    {"data": {"source": str(root / source), "target": str(root / target), "split": "4/3/3"}},
+                    {"data": {"image_size": 128}, "encoder": {"backbone": "tf_efficientnet_lite0"}},
+                    {"method": {"name": method}, "rejection": "fixed", "seeds": flags.seeds},
+                    {"training": {"steps": flags.steps, "evaluate_every": 100, "checkpoint_every": 100}},
+                ]
+            )
+            out = flags.out / f"{source}-{target}-{method}"
+            content = run(recipe, out, CPU)
+            arms[method] = {"per_seed": content["per_seed"], "by_rejection": content["by_rejection"], "curves": curves(out)}
+            gathered = {"source": source, "target": target, "arms": arms}
+            results = [*[r for r in results if (r["source"], r["target"]) != (source, target)], gathered]
+            write_result("unida_finetune", {"recipe": shared(recipe), "pairs": results})
+            print(source, target, method, content["metrics"], flush=True)
+
+
+def curves(out: Path) -> list[dict[str, Any]]:
+    """Return the evaluations in a run's history: step, and the metrics that the curves show."""
+    history = pd.read_csv(out / "history.csv")
+    evaluated = history[history["h_score"].notna()]
+    columns = [name for name in ("seed", "step", *CURVES) if name in history]
+    return evaluated[columns].to_dict("records")
+
+
+def shared(recipe: Recipe) -> dict[str, Any]:
+    """Return the recipe without what differs between the runs."""
+    content = recipe.model_dump(mode="json")
+    for key in ("source", "target"):
+        content["data"].pop(key)
+    content.pop("method")
+    return content
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""The small modules: classifier head, adapter, memory bank."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from uda.nn.adapter import ResidualAdapter
+from uda.nn.heads import CosineClassifier
+from uda.nn.memory import MemoryBank
+
+
+def classifier(normalize_rows: bool = True) -> CosineClassifier:
+    head = CosineClassifier(2, 2, temperature=0.5, normalize_rows=normalize_rows)
+    with torch.no_grad():
+        head.weight.copy_(torch.tensor([[2.0, 0.0], [3.0, 4.0]]))
+    return head
+
+
+def test_cosine_classifier_by_hand() -> None:
+    # the feature normalized: (0.6, 0.8); the rows: (1, 0) and (0.6, 0.8); cosines 0.6 and 1, over 0.5
+    assert classifier()(torch.tensor([[6.0, 8.0]])).tolist()[0] == pytest.approx([1.2, 2.0])
+
+
+def test_rows_count_as_they_stand_where_the_forward_pass_does_not_normalize_them() -> None:
+    head = classifier(normalize_rows=False)
+    # products with (2, 0) and (3, 4): 1.2 and 5, over 0.5
+    assert head(torch.tensor([[6.0, 8.0]])).tolist()[0] == pytest.approx([2.4, 10.0])
+    parameter = head.weight
+    head.normalize_()
+    assert head.weight is parameter  # in place: the optimizer keeps hold of it
+    assert head.weight.requires_grad
+    assert head.weight.norm(dim=1).tolist() == pytest.approx([1.0, 1.0])
+    assert head(torch.tensor([[6.0, 8.0]])).tolist()[0] == pytest.approx([1.2, 2.0])
+
+
+def test_the_classifier_has_no_bias_and_ignores_the_length_of_features() -> None:
+    head = CosineClassifier(5, 3)
+    assert [name for name, _ in head.named_parameters()] == ["weight"]
+    features = torch.randn(4, 5)
+    assert torch.allclose(head(features), head(features * torch.tensor([[0.01], [1.0], [30.0], [5.0]])), atol=1e-5)
+    assert head(features).abs().max() <= 1 / 0.05 + 1e-4
+
+
+def test_a_residual_adapter_starts_as_the_identity_and_can_learn() -> None:
+    adapter, features = ResidualAdapter(6, width=4), torch.randn(3, 6)
+    assert torch.equal(adapter(features), features)
+    optimizer = torch.optim.SGD(adapter.parameters(), lr=0.1)
+    for _ in range(2):  # the first step moves the second layer, the next one both
+        optimizer.zero_grad()
+        adapter(features).square().sum().backward()
+        optimizer.step()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in adapter.parameters())
+    assert not torch.allclose(adapter(features), features, atol=1e-3)
+
+
+def test_memory_starts_at_zero_and_keeps_normalized_rows() -> None:
+    memory = MemoryBank(4, 2)
+    assert torch.equal(memory.rows, torch.zeros(4, 2))
+    features = torch.tensor([[3.0, 4.0], [0.0, -2.0]], requires_grad=True)
+    memory.write(torch.tensor([2, 0]), features)
+    # (3, 4) ÷ 5 and (0, −2) ÷ 2; rows 1 and 3 have not been seen
+    assert torch.allclose(memory.rows, torch.tensor([[0.0, -1.0], [0.0, 0.0], [0.6, 0.8], [0.0, 0.0]]))
+    assert not memory.rows.requires_grad
+
+
+def test_a_row_is_replaced_whole_without_momentum() -> None:
+    memory = MemoryBank(1, 2)
+    memory.write(torch.tensor([0]), torch.tensor([[1.0, 0.0]]))
+    memory.write(torch.tensor([0]), torch.tensor([[0.0, 5.0]]))
+    assert memory.rows.tolist() == [[0.0, 1.0]]
+
+
+def test_momentum_mixes_old_and_new_and_normalizes_again() -> None:
+    memory = MemoryBank(1, 2)
+    memory.write(torch.tensor([0]), torch.tensor([[1.0, 0.0]]))
+    memory.write(torch.tensor([0]), torch.tensor([[0.0, 5.0]]), momentum=0.75)
+    # 0.75·(1, 0) + 0.25·(0, 1) = (0.75, 0.25), over √0.625
+    assert torch.allclose(memory.rows, torch.tensor([[0.75, 0.25]]) / 0.625**0.5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_the_memory_keeps_its_own_precision(dtype: torch.dtype) -> None:
+    memory = MemoryBank(2, 3).to(dtype)
+    features = torch.tensor([[1.0, 2.0, 3.0]], dtype=torch.float64)
+    memory.write(torch.tensor([1]), features)
+    assert memory.rows.dtype == dtype
+    assert torch.allclose(memory.rows[1].double(), F.normalize(features)[0], rtol=2 * torch.finfo(dtype).eps)
+
+
+def test_the_memory_is_state_and_is_not_trained() -> None:
+    memory = MemoryBank(3, 2)
+    memory.write(torch.tensor([1]), torch.tensor([[1.0, 0.0]]))
+    assert not list(memory.parameters())
+    other = MemoryBank(3, 2)
+    other.load_state_dict(memory.state_dict())
+    assert torch.equal(other.rows, memory.rows)

@@ -1,0 +1,102 @@
+import pytest
+import torch
+from torch import Tensor
+
+from uda.batch import Batch
+from uda.clock import Clock
+from uda.nn.encoder import TimmEncoder, create_encoder
+from uda.ssl import OBJECTIVES, Info, Rotation, find_objective
+from uda.ssl.rotation import rotate_four_ways
+from uda.ssl.views import CropFlip
+
+CLOCK = Clock(3, 10, seed=1)
+AUGMENT = CropFlip(16)
+
+
+def small_encoder() -> TimmEncoder:
+    torch.manual_seed(0)
+    return create_encoder("smallconv", "none", 16)
+
+
+def slopes(n: int = 8) -> Batch:
+    """Images that are dark above and bright below, so that which way is up can be seen."""
+    generator = torch.Generator().manual_seed(0)
+    ramp = torch.linspace(20, 220, 20).view(1, 1, 20, 1)
+    noise = 15 * torch.randn(n, 3, 20, 20, generator=generator)
+    return Batch((ramp + noise).clamp(0, 255).to(torch.uint8), torch.arange(n), None, "target")
+
+
+def rotation(encoder: TimmEncoder) -> Rotation:
+    return Rotation(encoder, Info(8, 0, 16, 1, AUGMENT))
+
+
+def test_all_four_turns_exactly() -> None:
+    image = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
+    turned, turns = rotate_four_ways(image)
+    # counter-clockwise: the right column (2, 4) becomes the top row
+    assert turned[:, 0].tolist() == [[[1, 2], [3, 4]], [[2, 4], [1, 3]], [[4, 3], [2, 1]], [[3, 1], [4, 2]]]
+    assert turns.tolist() == [0, 1, 2, 3]
+
+
+def test_turns_come_quarter_by_quarter_and_can_be_undone() -> None:
+    images = torch.rand(3, 3, 5, 5)
+    turned, turns = rotate_four_ways(images)
+    assert turns.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
+    for view, turn, original in zip(turned, turns.tolist(), images.repeat(4, 1, 1, 1), strict=True):
+        assert torch.equal(torch.rot90(view, -turn, dims=(1, 2)), original)
+
+
+def test_the_upright_quarter_is_the_tasks_own_view() -> None:
+    batch = slopes()
+    views = rotation(small_encoder()).views(batch, CLOCK)
+    assert views.images.shape == (32, 3, 16, 16)
+    assert views.plain is not None
+    assert views.targets is not None
+    assert torch.equal(views.images[views.plain], AUGMENT(batch, CLOCK))
+    assert views.targets[views.plain].unique().tolist() == [0]
+
+
+def test_forward_is_views_then_encoder_then_loss() -> None:
+    encoder = small_encoder().eval()
+    objective, batch = rotation(encoder), slopes()
+    views = objective.views(batch, CLOCK)
+    apart, whole = objective.loss(encoder(views.images), views), objective(encoder, batch, CLOCK)
+    assert torch.equal(whole.value, apart.value)
+    assert whole.accuracy is not None
+    assert not whole.accuracy.requires_grad
+
+
+def test_the_loss_by_hand() -> None:
+    objective = rotation(small_encoder())
+    with torch.no_grad():
+        objective.head.weight.zero_()
+        objective.head.bias.copy_(torch.tensor([0.0, 0.0, 0.0, 1.0986123]))  # log 3
+    loss = objective.loss(torch.zeros(32, 128), objective.views(slopes(), CLOCK))
+    # every view is called "three turns" with p = 3/6: −(3·log(1/6) + log(1/2)) / 4 = (3·1.791759 + 0.693147) / 4
+    assert loss.value.item() == pytest.approx(1.517106, abs=1e-5)
+    assert loss.accuracy is not None
+    assert loss.accuracy.item() == 0.25
+
+
+def test_the_encoder_learns_and_the_loss_falls_on_a_fixed_batch() -> None:
+    encoder = small_encoder()
+    objective, batch = rotation(encoder), slopes()
+    optimizer = torch.optim.SGD([*encoder.parameters(), *objective.parameters()], lr=0.05, momentum=0.9)
+    first: Tensor | None = None
+    for _ in range(15):
+        loss = objective(encoder, batch, CLOCK)
+        optimizer.zero_grad()
+        loss.value.backward()
+        if first is None:
+            first = loss.value.detach()
+            gradients = [p.grad for p in encoder.parameters()]
+            assert all(g is not None and g.abs().sum() > 0 for g in gradients)
+        optimizer.step()
+    assert first is not None
+    assert loss.value < 0.1 * first
+    assert loss.accuracy == 1.0
+
+
+def test_the_objective_is_found_by_name() -> None:
+    assert find_objective("rotation") is Rotation
+    assert all(kind.name == name for name, kind in OBJECTIVES.items())

@@ -1,0 +1,299 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from uda.cli import parser, recipe_layers
+from uda.errors import UserError
+from uda.layers import assignment, configs_folder, is_frozen, named_data, published_layers, read_layer
+from uda.recipe import Recipe, Tree, build, differences
+from uda.ssl import OBJECTIVES
+from uda.tasks.unida import METHODS
+
+
+def refused(*layers: Tree) -> str:
+    with pytest.raises(UserError) as caught:
+        build(layers)
+    return str(caught.value)
+
+
+def from_command(*arguments: str) -> Recipe:
+    return build(recipe_layers(parser().parse_args(arguments), Path("out")))
+
+
+def write(path: Path, content: Tree) -> Path:
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+# precedence
+
+
+def test_every_layer_overrides_the_one_below(tmp_path: Path) -> None:
+    config = write(tmp_path / "mine.yaml", {"training": {"lr": 3, "batch_size": 12, "steps": 7}})
+    # default 0.01 / 36 / 10000 / 0.9; published for the built-in data 0.05 / 64 / 600 / -
+    assert (build([]).training.lr, build([]).training.batch_size, build([]).training.steps) == (0.01, 36, 10000)
+    published = from_command().training
+    assert (published.lr, published.batch_size, published.steps, published.momentum) == (0.05, 64, 600, 0.9)
+    with_file = from_command("--config", str(config)).training
+    assert (with_file.lr, with_file.batch_size, with_file.steps, with_file.evaluate_every) == (3, 12, 7, 200)
+    setting = ("--config", str(config), "--set", "training.lr=4", "training.steps=8")
+    with_set = from_command(*setting).training
+    assert (with_set.lr, with_set.batch_size, with_set.steps) == (4, 12, 8)
+    with_flag = from_command(*setting, "--steps", "9").training
+    assert (with_flag.lr, with_flag.batch_size, with_flag.steps) == (4, 12, 9)
+
+
+def test_published_recipes_go_by_data_set_and_frozen_mode() -> None:
+    assert from_command("--freeze").training.evaluate_every == 0  # frozen.yaml, over builtin.yaml's 200
+    assert from_command("--set", "encoder.freeze=yes").training.evaluate_every == 0
+    assert from_command("--freeze").data.split == "4/3/3"
+    assert from_command("--source", "somewhere/else").data.split is None
+    assert len(published_layers("unida", "no such data set", frozen=False)) == 0
+
+
+def test_named_data_and_frozen_mode_are_those_of_the_strongest_layer() -> None:
+    layers = [{"data": {"source": "a", "target": "b"}, "encoder": {"freeze": "true"}}, {"data": {"source": "c"}}]
+    assert named_data(layers) == ("c", "b")
+    assert is_frozen(layers)
+    assert not is_frozen([*layers, {"encoder": {"freeze": "no"}}])
+    assert not is_frozen([{"encoder": {"freeze": "perhaps"}}])
+    assert not is_frozen([])
+
+
+def test_every_published_recipe_can_be_built() -> None:
+    files = sorted(configs_folder().glob("unida/*.yaml"))
+    assert {file.stem for file in files} >= {"builtin", "frozen"}
+    for file in files:
+        build([read_layer(file)])
+
+
+# values
+
+
+@pytest.mark.parametrize(
+    ("text", "section", "key", "value"),
+    [
+        ("training.lr=1e-3", "training", "lr", 0.001),
+        ("training.lr=1", "training", "lr", 1.0),
+        ("training.precision=no", "training", "precision", "no"),
+        ("training.channels_last=no", "training", "channels_last", False),
+        ("training.steps=20", "training", "steps", 20),
+        ("data.stored_size=null", "data", "stored_size", None),
+        ("data.split=4/3/3", "data", "split", "4/3/3"),
+        ("encoder.weights=none", "encoder", "weights", "none"),
+        ("encoder.freeze=true", "encoder", "freeze", True),
+        ("encoder.backbone=resnet18", "encoder", "backbone", "resnet18"),
+    ],
+)
+def test_a_text_is_parsed_by_the_type_of_its_field(text: str, section: str, key: str, value: Any) -> None:
+    found = getattr(getattr(build([assignment(text)]), section), key)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_lists_and_options_of_methods_are_parsed_by_their_types() -> None:
+    recipe = build([assignment("seeds=[0, 1,2]"), assignment("method.eta=1e-1"), assignment("method.compat=official")])
+    assert recipe.seeds == [0, 1, 2]
+    assert recipe.method["eta"] == 0.1
+    assert recipe.method["compat"] == "official"
+
+
+def test_defaults_of_a_method_are_its_constructors() -> None:
+    assert build([]).method == {
+        "name": "dance",
+        "temperature": 0.05,
+        "eta": 0.05,
+        "margin": 0.5,
+        "warmup": 0.0,
+        "compat": "paper",
+    }
+    assert build([{"objectives": {"rotation": {}}}]).objectives == {"rotation": {"weight": 1.0}}
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_every_method_has_a_recipe(name: str) -> None:
+    assert build([{"method": name}]).method["name"] == name
+
+
+@pytest.mark.parametrize("name", sorted(OBJECTIVES))
+def test_every_objective_has_a_recipe(name: str) -> None:
+    assert build([{"objectives": [name]}]).objectives[name]["weight"] == OBJECTIVES[name].default_weight
+
+
+@pytest.mark.parametrize(
+    "objectives", [["rotation"], "rotation", "[rotation]", {"rotation": ""}, {"rotation": None}, {"rotation": {}}]
+)
+def test_objectives_may_be_written_short(objectives: Any) -> None:
+    assert build([{"objectives": objectives}]).objectives == {"rotation": {"weight": 1.0}}
+
+
+@pytest.mark.parametrize("empty", [{}, "", None])
+def test_an_empty_section_says_nothing(empty: Any) -> None:
+    assert build([{"training": empty, "data": empty, "objectives": empty, "method": empty}]) == build([])
+
+
+# what is refused
+
+
+@pytest.mark.parametrize(
+    ("text", "nearest"),
+    [
+        ("training.lrr=1", "training.lr"),
+        ("trainig.lr=1", "training.lr"),
+        ("lr=1", None),
+        ("seed=1", "seeds"),
+        ("method.etta=1", "method.eta"),
+        ("objectives.rotation.wait=1", "objectives.rotation.weight"),
+    ],
+)
+def test_an_unknown_key_is_named_with_the_nearest(text: str, nearest: str | None) -> None:
+    message = refused(assignment(text))
+    assert f"unknown recipe key '{text.partition('=')[0]}'" in message
+    assert nearest is None or f"did you mean {nearest}" in message
+    assert "recipe.yaml" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("training.lr=fast", "'training.lr' cannot be 'fast'"),
+        ("training.lr=-1", "'training.lr' cannot be '-1': Input should be greater than 0"),
+        ("training.steps=1.5", "'training.steps' cannot be '1.5'"),
+        ("training.precision=fp8", "'training.precision' cannot be 'fp8'"),
+        ("encoder.backbone=null", "'encoder.backbone' cannot be None"),
+        ("data.setting=opn", "'data.setting' cannot be 'opn'"),
+        ("method.compat=exact", "'method.compat' cannot be 'exact'"),
+        ("objectives.rotation.weight=much", "'objectives.rotation.weight' cannot be 'much'"),
+        ("seeds=[0, 0]", "'seeds' cannot be ['0', '0']: each seed once"),
+        ("seeds=[-1]", "'seeds.0' cannot be '-1'"),
+        ("seeds=[]", "'seeds' cannot be []"),
+        ("task=dance", "'task' cannot be 'dance'"),
+    ],
+)
+def test_a_value_of_no_use_names_its_key(text: str, words: str) -> None:
+    message = refused(assignment(text))
+    assert words in message
+    assert message.endswith("give another value")
+
+
+@pytest.mark.parametrize("text", ["data=office", "training=5", "encoder=resnet50", "objectives.rotation=0.5"])
+def test_a_value_in_the_place_of_a_section_is_refused(text: str) -> None:
+    key = text.partition("=")[0]
+    assert f"recipe key '{key}' is a section" in refused(assignment(text))
+
+
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [
+        ({"method": "danse"}, "unknown method 'danse': did you mean dance"),
+        ({"objectives": ["rotations"]}, "unknown objective 'rotations': did you mean rotation"),
+        ({"rejection": "otso"}, "unknown rejection rule 'otso': did you mean otsu"),
+    ],
+)
+def test_unknown_names(layer: Tree, words: str) -> None:
+    assert words in refused(layer)
+
+
+@pytest.mark.parametrize("text", ["training.lr", "=5", ""])
+def test_an_assignment_needs_a_key_and_a_value(text: str) -> None:
+    with pytest.raises(UserError, match=r"--set wants key\.path=value"):
+        assignment(text)
+
+
+def test_files_that_are_no_recipe(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no\.yaml' does not exist; published ones are in '.*configs'"):
+        read_layer(tmp_path / "no.yaml")
+    (tmp_path / "broken.yaml").write_text("training: [1\n")
+    with pytest.raises(UserError, match=r"broken\.yaml' is no YAML"):
+        read_layer(tmp_path / "broken.yaml")
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    with pytest.raises(UserError, match="no mapping of keys to values"):
+        read_layer(tmp_path / "list.yaml")
+    (tmp_path / "empty.yaml").write_text("")
+    assert read_layer(tmp_path / "empty.yaml") == {}
+
+
+# changing the method
+
+
+def test_another_method_keeps_the_options_that_both_have() -> None:
+    below = {"method": {"name": "dance", "eta": "0.3", "temperature": "0.1"}}
+    assert build([below, {"method": "source_only"}]).method == {"name": "source_only", "temperature": 0.1}
+    assert build([below, {"method": "dance"}]).method["eta"] == 0.3
+
+
+def test_an_option_that_no_method_has_is_refused_even_when_the_method_changes() -> None:
+    below = {"method": {"name": "dance", "etta": "0.3"}}
+    assert "unknown recipe key 'method.etta'" in refused(below, {"method": "source_only"})
+
+
+def test_an_option_set_for_a_method_that_lacks_it_is_refused() -> None:
+    with pytest.raises(UserError, match=r"unknown recipe key 'method\.eta'"):
+        from_command("--set", "method.eta=0.3", "--method", "source_only")
+
+
+# writing and identity
+
+
+def test_dump_reads_back_to_the_same_recipe(tmp_path: Path) -> None:
+    recipe = build(
+        [
+            {"data": {"source": "a b/c: d", "split": "4/3/3"}, "training": {"lr": 1e-5, "precision": "no"}},
+            {"objectives": {"rotation": {"weight": 0.3}}, "seeds": [3, 4], "encoder": {"weights": None}},
+        ]
+    )
+    (tmp_path / "recipe.yaml").write_text(recipe.dump(), encoding="utf-8")
+    again = build([read_layer(tmp_path / "recipe.yaml")])
+    assert again == recipe
+    assert again.hash() == recipe.hash()
+
+
+@given(
+    st.floats(1e-12, 1e3),
+    st.one_of(st.none(), st.text(st.characters(codec="utf-8", exclude_characters="[]"), min_size=1, max_size=12)),
+)
+def test_dump_keeps_every_number_and_text(lr: float, source: str | None) -> None:
+    if source is not None and source.strip() in ("null", ""):
+        return  # means: none
+    recipe = build([{"training": {"lr": lr}, "data": {"source": source}}])
+    again = build([yaml.load(recipe.dump(), Loader=yaml.BaseLoader)])
+    assert again == recipe
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["seeds=[5, 6]", "data.root=/elsewhere", "training.evaluate_every=3", "training.checkpoint_every=3"],
+)
+def test_the_identity_leaves_out_what_changes_no_number(text: str) -> None:
+    assert build([assignment(text)]).hash() == build([]).hash()
+    assert differences(build([]), build([assignment(text)])) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("training.lr=0.02", "training.lr: 0.01 → 0.02"),
+        ("training.steps=5", "training.steps: 10000 → 5"),
+        ("training.batch_size=8", "training.batch_size: 36 → 8"),
+        ("method.eta=0.1", "method.eta: 0.05 → 0.1"),
+        ("data.source=a", "data.source: None → a"),
+        ("data.strict=true", "data.strict: False → True"),
+        ("encoder.backbone=resnet18", "encoder.backbone: resnet50 → resnet18"),
+        ("rejection=fixed", "rejection: otsu → fixed"),
+        ("objectives=rotation", "objectives.rotation.weight: None → 1.0"),
+    ],
+)
+def test_the_identity_sees_everything_else(text: str, said: str) -> None:
+    changed = build([assignment(text)])
+    assert changed.hash() != build([]).hash()
+    assert said in differences(build([]), changed)
+
+
+def test_stored_squares_are_an_eighth_larger_than_the_view() -> None:
+    assert build([]).data.packed_size == 256
+    assert build([{"data": {"image_size": 32}}]).data.packed_size == 37  # 32·8/7 = 36.57
+    assert build([{"data": {"stored_size": 300}}]).data.packed_size == 300

@@ -1,0 +1,115 @@
+"""The layers of a recipe: trees of texts from published recipes, files, `--set` and flags."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+import uda
+from uda.errors import UserError
+
+Tree = dict[str, Any]
+SECTIONS = ("method", "objectives", "data", "encoder", "training")
+
+
+def read_layer(path: Path) -> Tree:
+    """Return a YAML file as a tree of texts; UserError where it is missing or no mapping."""
+    if not path.is_file():
+        raise UserError(f"recipe file '{path}' does not exist; published ones are in '{configs_folder()}'")
+    try:
+        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"recipe file '{path}' is no YAML ({str(error).splitlines()[0]}); mend it") from error
+    if tree in (None, ""):
+        return {}
+    if not isinstance(tree, dict):
+        raise UserError(f"recipe file '{path}' is no mapping of keys to values; see '{configs_folder()}' for examples")
+    return tree
+
+
+def published_layers(task: str, dataset: str | None, frozen: bool) -> list[Tree]:
+    """Return the recipes in configs/<task>/ that apply: one for the data set, then one for frozen features."""
+    names = [name for name in (dataset, "frozen" if frozen else None) if name]
+    paths = [configs_folder() / task / f"{name}.yaml" for name in names]
+    return [read_layer(path) for path in paths if path.is_file()]
+
+
+def configs_folder() -> Path:
+    """Return the folder of published recipes: inside an installed package, else beside it in a checkout."""
+    package = Path(uda.__file__).parent
+    return next(
+        (path for path in (package / "configs", package.parent / "configs") if path.is_dir()), package / "configs"
+    )
+
+
+def assignment(text: str) -> Tree:
+    """Turn "training.lr=1e-3" into a layer; "method=NAME" is short for "method.name=NAME"."""
+    key, separator, value = text.partition("=")
+    if not separator or not key:
+        raise UserError(f"--set wants key.path=value, and '{text}' has no '='; for example --set training.lr=1e-3")
+    parts = key.strip().split(".")
+    if parts == ["method"]:
+        parts = ["method", "name"]
+    tree: Any = value.strip()
+    for part in reversed(parts):
+        tree = {part: tree}
+    return tree
+
+
+def is_frozen(layers: Iterable[Tree]) -> bool:
+    """Return whether the last of the layers that says anything about `encoder.freeze` says yes."""
+    said = [tree["encoder"]["freeze"] for tree in map(written_out, layers) if "freeze" in tree.get("encoder", {})]
+    try:
+        return bool(said) and TypeAdapter(bool).validate_python(said[-1])
+    except ValidationError:  # `build` says what is wrong
+        return False
+
+
+def named_data(layers: Iterable[Tree]) -> tuple[str | None, str | None]:
+    """Return the source and the target that the layers name, the strongest of each."""
+    found: Tree = {}
+    for tree in map(written_out, layers):
+        found |= parsed(tree.get("data", {}))
+    return found.get("source"), found.get("target")
+
+
+def written_out(layer: Tree) -> Tree:
+    """Return a layer with its short forms written out: `method: NAME`, `objectives: [NAME, …]`, an empty section.
+
+    Raises UserError where a single value stands in the place of a section.
+    """
+    tree = dict(layer)
+    if isinstance(tree.get("method"), str) and tree["method"]:
+        tree["method"] = {"name": tree["method"]}
+    objectives = tree.get("objectives")
+    if isinstance(objectives, str) and objectives:
+        objectives = parsed(objectives) if objectives.startswith("[") else [objectives]
+    if isinstance(objectives, list):
+        tree["objectives"] = objectives = {str(name): {} for name in objectives}
+    if isinstance(objectives, Mapping):
+        tree["objectives"] = {name: _section(f"objectives.{name}", options) for name, options in objectives.items()}
+    for name in SECTIONS:
+        if name in tree:
+            tree[name] = _section(name, tree[name])
+    return {key: value for key, value in tree.items() if value or key not in ("data", "encoder", "training")}
+
+
+def _section(name: str, value: Any) -> Tree:
+    if value in (None, "", "null"):
+        return {}
+    if not isinstance(value, Mapping):
+        raise UserError(f"recipe key '{name}' is a section and cannot be {value!r}; set one of its keys, {name}.KEY")
+    return dict(value)
+
+
+def parsed(value: Any) -> Any:
+    """Turn the text "null" into None and "[0, 1]" into a list; pydantic parses the rest by the field's type."""
+    if isinstance(value, Mapping):
+        return {key: parsed(entry) for key, entry in value.items()}
+    if value == "null":
+        return None
+    if isinstance(value, str) and value.startswith("[") and value.endswith("]"):
+        return [part.strip() for part in value[1:-1].split(",") if part.strip()]
+    return value

@@ -1,0 +1,39 @@
+"""Where a run computes and where it writes; results that are there already are never overwritten."""
+
+import os
+from pathlib import Path
+
+import torch
+
+from uda.errors import UserError
+
+_OF_A_RUN = ("recipe.yaml", "metrics.json", "checkpoint")
+
+
+def choose_device(name: str | None, deterministic: bool = False) -> torch.device:
+    """Return the torch device; cuda where there is one unless told otherwise."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: PyTorch sees no GPU here; leave --device out to run on the CPU")
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def new_folder(path: Path) -> Path:
+    """Return the path, or the first of path-2, path-3, … that does not exist."""
+    candidates = [path, *(path.with_name(f"{path.name}-{number}") for number in range(2, 10000))]
+    return next(candidate for candidate in candidates if not candidate.exists())
+
+
+def check_out(out: Path, resume: bool = False) -> None:
+    """Refuse an output folder that cannot be written, holds a run already, or with `resume` holds none."""
+    nearest = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise UserError(f"--out '{out}' cannot be a folder, for '{nearest}' is a file; give another --out")
+    if not os.access(nearest, os.W_OK):
+        raise UserError(f"--out '{out}' cannot be written, '{nearest}' does not allow it; give another --out")
+    if resume and not (out / "recipe.yaml").is_file():
+        raise UserError(f"nothing to resume in '{out}': it holds no recipe.yaml; give the --out of the stopped run")
+    if not resume and any((out / name).exists() for name in _OF_A_RUN):
+        raise UserError(f"'{out}' holds a run already; go on with it by --resume, or give another --out")
