@@ -268,7 +268,7 @@ def main() -> int:
     add("--weights", help="a file or none (default: as run.py finds them; the offline extra carries the default's)")
     add("--image-size", type=int, default=96)
     add("--batch-size", type=int, default=12)
-    add("--steps", type=int, default=120)
+    add("--steps", type=int, default=240)
     add("--checkpoint-every", type=int, default=5)
     add("--set", nargs="+", default=[], metavar="KEY=VALUE", help="further recipe values")
     add("--kills", type=int, default=20)

@@ -55,7 +55,8 @@ def curves(out: Path) -> list[dict[str, Any]]:
     history = pd.read_csv(out / "history.csv")
     evaluated = history[history["h_score"].notna()]
     columns = [name for name in ("seed", "step", *CURVES) if name in history]
-    return evaluated[columns].to_dict("records")
+    rows = evaluated[columns].to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in rows]
 
 
 def shared(recipe: Recipe) -> dict[str, Any]:

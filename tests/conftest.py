@@ -1,5 +1,7 @@
 """What all tests share: one thread, a cache of their own, and a pair of tiny domains."""
 
+import contextlib
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,10 +23,60 @@ def _isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def domains(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with two domains, `photo` and `sketch`: two shared classes and one private to each."""
+    """Return a folder with two domains, `photo` and `sketch`: two shared classes and one private to each.
+
+    Two files of the sketches cannot be read.
+    """
     from tests.tiny import draw_classes
 
     root = tmp_path_factory.mktemp("domains")
     draw_classes(root / "photo", {"apple": 8, "bird": 8, "cat": 8})
     draw_classes(root / "sketch", {"apple": 6, "bird": 6, "dog": 6}, noise=60)
+    (root / "sketch" / "apple" / "broken.png").write_bytes(b"no image")
+    (root / "sketch" / "dog" / "empty.png").touch()
     return root
+
+
+class SmallDisk:
+    """A file system of its own, of a size that can be changed."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def resize(self, size: int) -> None:
+        """Give it that many bytes, in whole pages."""
+        command = ["mount", "-o", f"remount,size={size // 4096 * 4}k", str(self.folder)]
+        subprocess.run(command, capture_output=True, check=True)
+
+    def fill(self) -> None:
+        """Leave no free byte."""
+        with contextlib.suppress(OSError), (self.folder / "ballast").open("wb", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """Return a file system of 400 KiB; skipped where this user may not mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)]
+    try:
+        subprocess.run(command, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("only root may mount a small file system")
+    try:
+        yield SmallDisk(folder)
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture(scope="session")
+def finished(domains: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the output folder of a run of 12 steps, not to be written into; what it printed lies beside it."""
+    from tests.tiny import adapt
+
+    out = tmp_path_factory.mktemp("finished") / "run"
+    with (out.parent / "printed.txt").open("w") as printed, contextlib.redirect_stdout(printed):
+        assert adapt(domains, out, "training.checkpoint_every=4", steps=12) == 0
+    return out

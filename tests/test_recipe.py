@@ -34,12 +34,17 @@ def write(path: Path, content: Tree) -> Path:
 
 def test_every_layer_overrides_the_one_below(tmp_path: Path) -> None:
     config = write(tmp_path / "mine.yaml", {"training": {"lr": 3, "batch_size": 12, "steps": 7}})
-    # default 0.01 / 36 / 10000 / 0.9; published for the built-in data 0.05 / 64 / 600 / -
-    assert (build([]).training.lr, build([]).training.batch_size, build([]).training.steps) == (0.01, 36, 10000)
+    file = {
+        key: float(value) for key, value in read_layer(configs_folder() / "unida" / "builtin.yaml")["training"].items()
+    }
+    assert (build([]).training.lr, build([]).training.batch_size, build([]).training.momentum) == (0.01, 36, 0.9)
     published = from_command().training
-    assert (published.lr, published.batch_size, published.steps, published.momentum) == (0.05, 64, 600, 0.9)
+    assert (published.lr, published.batch_size, published.steps) == (file["lr"], file["batch_size"], file["steps"])
+    assert published.lr != 0.01
+    assert published.momentum == 0.9
     with_file = from_command("--config", str(config)).training
-    assert (with_file.lr, with_file.batch_size, with_file.steps, with_file.evaluate_every) == (3, 12, 7, 200)
+    assert (with_file.lr, with_file.batch_size, with_file.steps) == (3, 12, 7)
+    assert with_file.evaluate_every == file["evaluate_every"]
     setting = ("--config", str(config), "--set", "training.lr=4", "training.steps=8")
     with_set = from_command(*setting).training
     assert (with_set.lr, with_set.batch_size, with_set.steps) == (4, 12, 8)

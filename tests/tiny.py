@@ -15,7 +15,7 @@ from uda.assemble import build_task, prepare_inputs, unida_data
 from uda.cli import main
 from uda.datasets.resolve import Resolved
 from uda.datasets.table import ImageTable
-from uda.pair import prepare_domains
+from uda.pair import Domains, prepare_domains
 from uda.recipe import Recipe, Tree, build
 from uda.tasks.unida import UniDA
 
@@ -72,10 +72,15 @@ def tiny_recipe(*layers: Tree) -> Recipe:
     return build([small, *layers])
 
 
-def tiny_task(recipe: Recipe, seed: int = 0) -> UniDA:
-    """Return a fresh task on two domains in memory, 15 images each."""
+def tiny_domains(recipe: Recipe) -> Domains:
+    """Return two domains in memory, 15 images each."""
     source, target = table("photo", ("apple", "bird", "cat"), 5), table("sketch", ("apple", "bird", "dog"), 5, 60)
-    domains = prepare_domains(Resolved((source,), (target,), None, (), ()), recipe.data, progress=False)
+    return prepare_domains(Resolved((source,), (target,), None, (), ()), recipe.data, progress=False)
+
+
+def tiny_task(recipe: Recipe, seed: int = 0) -> UniDA:
+    """Return a fresh task on `tiny_domains`."""
+    domains = tiny_domains(recipe)
     inputs = prepare_inputs(recipe, domains, torch.device("cpu"), progress=False)
     return build_task(recipe, unida_data(domains, inputs), inputs.backbone, seed)
 
@@ -96,7 +101,9 @@ def assert_same_run(one: Path, other: Path) -> None:
     ours, theirs = tensors_of(one), tensors_of(other)
     assert ours.keys() == theirs.keys()
     assert [name for name, value in ours.items() if not torch.equal(value, theirs[name])] == []
-    pd.testing.assert_frame_equal(pd.read_csv(one / "history.csv"), pd.read_csv(other / "history.csv"), check_exact=True)
+    pd.testing.assert_frame_equal(
+        pd.read_csv(one / "history.csv"), pd.read_csv(other / "history.csv"), check_exact=True
+    )
     for name in ("metrics.json", "predictions.csv"):
         if (one / name).exists():
             assert (one / name).read_text() == (other / name).read_text()

@@ -62,6 +62,7 @@ def prepare_inputs(recipe: Recipe, domains: Domains, device: torch.device, progr
     if not recipe.encoder.freeze:
         source, target = (square(recipe, side.images, device) for side in (domains.source, domains.target))
         return Inputs(source, target, None)
+    torch.manual_seed(derived_seed(0, 0, "initial backbone"))  # random weights too are the same when a run resumes
     backbone = create_encoder(recipe.encoder.backbone, recipe.encoder.weights, recipe.data.image_size)
     passes = [frozen_features(recipe, backbone, side, device, progress) for side in (domains.source, domains.target)]
     return Inputs(passes[0], passes[1], backbone)
@@ -153,4 +154,5 @@ def build_task(recipe: Recipe, data: UnidaData, backbone: TimmEncoder | None, se
         recipe.training.batch_size,
         seed,
         backbone_lr_scale=recipe.training.backbone_lr_scale,
+        target_statistics=recipe.encoder.batch_statistics == "target",
     )

@@ -67,6 +67,7 @@ class EncoderRecipe(_Section):
     freeze: bool = False
     adapter: bool = False
     passes: int = Field(2, ge=1)
+    batch_statistics: Literal["running", "target"] = "running"  # what batch norm is tested with
 
 
 class TrainingRecipe(_Section):
@@ -157,7 +158,7 @@ def build(layers: Iterable[Tree]) -> Recipe:
 
 def differences(a: Recipe, b: Recipe) -> list[str]:
     """Return "key: a's value → b's value" for all that decides a seed's numbers and differs."""
-    flat_a, flat_b = (_flat(recipe.identity()) for recipe in (a, b))
+    flat_a, flat_b = ({k: v for k, v in _flat(recipe.identity()).items() if v != {}} for recipe in (a, b))
     keys = [key for key in flat_a | flat_b if flat_a.get(key) != flat_b.get(key)]
     return [f"{key}: {flat_a.get(key)} → {flat_b.get(key)}" for key in keys]
 

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.optim import SGD
 
+from tests.conftest import SmallDisk
 from uda.errors import UserError
 from uda.training import checkpoint
 from uda.training.checkpoint import Identity, load_checkpoint, load_tensors, read_state, save_checkpoint, saved_steps
@@ -190,16 +191,16 @@ def test_load_tensors_reads_safetensors_only(tmp_path: Path) -> None:
         load_tensors(tmp_path / "missing.safetensors")
 
 
-def test_a_full_disk_keeps_the_checkpoint_before(full_disk: Path) -> None:
-    save(full_disk, 5)
+def test_a_full_disk_keeps_the_checkpoint_before(small_disk: SmallDisk) -> None:
+    save(small_disk.folder, 5)
     big = nn.Module()
     big.weight = nn.Parameter(torch.zeros(150_000))  # 600 kB of weights onto a disk of 400 KiB
     with pytest.raises(UserError) as caught:
-        save_checkpoint(full_disk, 10, big, {}, IDENTITY)
+        save_checkpoint(small_disk.folder, 10, big, {}, IDENTITY)
     message = str(caught.value)
-    assert f"the disk of '{full_disk}' is full" in message
+    assert f"the disk of '{small_disk.folder}' is full" in message
     assert "the checkpoint of step 10 was not written and the last whole one stays" in message
     assert "--resume" in message
-    assert [entry.name for entry in full_disk.iterdir()] == ["step-5"]
-    assert load(full_disk)[0] == 5
-    assert read_state(full_disk / "step-5")["step"] == 5
+    assert [entry.name for entry in small_disk.folder.iterdir()] == ["step-5"]
+    assert load(small_disk.folder)[0] == 5
+    assert read_state(small_disk.folder / "step-5")["step"] == 5

@@ -92,7 +92,8 @@ def test_the_backbone_moves_at_a_fraction_of_the_heads_rate(tmp_path: Path) -> N
         before = {name: value.detach().clone() for name, value in task.named_parameters()}
         run(recipe, tmp_path / str(scale), task)
         moved[scale] = {name: value.detach() - before[name] for name, value in task.named_parameters()}
-    backbone, head = "encoder.backbone.stages.0.0.0.weight", "method.classifier.weight"
+    backbone = next(name for name in moved[1.0] if name.startswith("encoder.backbone."))
+    head = "method.classifier.weight"
     assert moved[1.0][backbone].abs().max() > 0
     assert torch.allclose(moved[0.1][backbone], 0.1 * moved[1.0][backbone], rtol=1e-3, atol=1e-8)
     assert moved[0.0][backbone].abs().max() == 0
@@ -212,7 +213,9 @@ def test_the_term_that_is_not_finite_is_the_one_that_is_named(tmp_path: Path, va
         return losses | {name: losses[name] * value}
 
     recipe = tiny_recipe({"objectives": ["rotation"]})
-    with pytest.raises(UserError, match=f"the loss term '{name}' became (-?inf|nan) at step 3; no checkpoint was saved"):
+    with pytest.raises(
+        UserError, match=f"the loss term '{name}' became (-?inf|nan) at step 3; no checkpoint was saved"
+    ):
         run(recipe, tmp_path, at_step(tiny_task(recipe), 2, spoiled))
 
 

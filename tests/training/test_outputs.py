@@ -5,6 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.conftest import SmallDisk
 from uda.training.outputs import write_json, write_tensors, write_text
 
 
@@ -15,6 +16,12 @@ def test_files_replace_what_was_there_and_leave_nothing_beside_them(tmp_path: Pa
     write_tensors(tmp_path / "b.safetensors", {"x": torch.arange(6.0).view(2, 3).T}, {"key": "value"})
     assert load_file(tmp_path / "b.safetensors")["x"].tolist() == [[0, 3], [1, 4], [2, 5]]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "b.safetensors"]
+
+
+def test_tensors_may_be_read_by_whom_other_files_may(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "")
+    write_tensors(tmp_path / "b.safetensors", {"x": torch.ones(1)})
+    assert (tmp_path / "b.safetensors").stat().st_mode == (tmp_path / "a.txt").stat().st_mode
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -32,8 +39,8 @@ def test_tensors_that_share_memory_are_written_each(tmp_path: Path) -> None:
     assert load_file(tmp_path / "s.safetensors").keys() == {"a", "b"}
 
 
-def test_a_full_disk_keeps_the_file_and_says_what_the_system_said(full_disk: Path) -> None:
-    path = full_disk / "t.safetensors"
+def test_a_full_disk_keeps_the_file_and_says_what_the_system_said(small_disk: SmallDisk) -> None:
+    path = small_disk.folder / "t.safetensors"
     write_tensors(path, {"x": torch.zeros(10)})
     with pytest.raises(OSError) as caught:
         write_tensors(path, {"x": torch.zeros(200_000)})
@@ -41,4 +48,4 @@ def test_a_full_disk_keeps_the_file_and_says_what_the_system_said(full_disk: Pat
     with pytest.raises(OSError):
         write_text(path.with_suffix(".txt"), "x" * 800_000)
     assert load_file(path)["x"].shape == (10,)
-    assert [entry.name for entry in full_disk.iterdir()] == ["t.safetensors"]
+    assert [entry.name for entry in small_disk.folder.iterdir()] == ["t.safetensors"]

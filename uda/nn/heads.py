@@ -15,7 +15,8 @@ class CosineClassifier(nn.Module):
 
     def __init__(self, dim: int, classes: int, temperature: float = 0.05, normalize_rows: bool = True):
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(classes, dim).normal_(0.0, 0.1))
+        # Unit rows: the gradient of a normalized row is divided by its norm, so the norm at the start sets the rate.
+        self.weight = nn.Parameter(F.normalize(torch.randn(classes, dim)))
         self.temperature, self.normalize_rows = temperature, normalize_rows
 
     def forward(self, features: Tensor) -> Tensor:

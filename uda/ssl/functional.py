@@ -33,7 +33,7 @@ def neighborhood_clustering(
     stored = features @ memory.detach().T
     stored = stored.index_fill(1, index, -1.0)
     batch = features @ features.T
-    itself = torch.eye(len(features), dtype=torch.bool, device=features.device)
+    itself = index[:, None] == index[None]  # the diagonal, and an image that a batch holds twice
     batch = batch.masked_fill(itself, -1.0)
     return entropy(torch.cat([logits, stored / temperature, batch / temperature], dim=1), eps).mean()
 

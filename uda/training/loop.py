@@ -113,7 +113,8 @@ def _train(
             pending.append((row, losses))
             finished = step + 1 == options.steps
             evaluating = finished or _due(step + 1, options.evaluate_every)
-            saving = finished or _due(step + 1, options.checkpoint_every) or bool(stopped)
+            stopping = bool(stopped)  # asked once, for a Ctrl-C from here on belongs to the next step
+            saving = finished or _due(step + 1, options.checkpoint_every) or stopping
             if len(pending) >= flush_every or evaluating or saving:
                 rows = _finite_rows(pending, checkpoints)
                 pending.clear()
@@ -128,7 +129,7 @@ def _train(
             bar.update()
             if saving:
                 save_checkpoint(checkpoints, step + 1, task, optimizers, identity)
-            if stopped:
+            if stopping or (finished and stopped):
                 bar.close()
                 raise Interrupted(f"stopped at step {step + 1} of {options.steps}; go on with --resume")
         bar.close()

@@ -33,7 +33,10 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
     """Write a safetensors file in one rename; OSError where the disk does not take it."""
     temporary = _beside(path)
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         save_file(cpu_tensors(tensors), temporary, metadata=metadata)
+        temporary.chmod(mode)  # safetensors 0.8 gives the owner alone the right to read, whatever the umask says
         temporary.replace(path)
     except SafetensorError as error:
         # The library says what the system said in words alone: "... (os error 28)".

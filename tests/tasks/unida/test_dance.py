@@ -88,7 +88,7 @@ def plain_dance(task: UniDA, dtype: torch.dtype) -> tuple[nn.Module, Tensor, Ten
     return backbone, rows.detach(), memory
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-13), (torch.float32, 2e-6)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-13), (torch.float32, 1e-5)])
 def test_the_official_form_is_the_released_code_for_twenty_steps(
     tmp_path: Path, dtype: torch.dtype, tolerance: float
 ) -> None:

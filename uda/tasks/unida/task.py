@@ -1,6 +1,6 @@
 """Universal domain adaptation: labels or `unknown` for every image of an unlabelled domain."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,6 +14,7 @@ from uda.datasets.sampling import ClassBalanced, Shuffled
 from uda.datasets.streams import Images, Stream
 from uda.metrics import unida_metrics
 from uda.nn.encoder import Encoder
+from uda.nn.statistics import estimate_batch_statistics
 from uda.probes.rejection import RULES, Rule, find_rule
 from uda.ssl.objective import Augment, Objective
 from uda.tasks.task import Task
@@ -87,6 +88,7 @@ class UniDA(Task):
         seed: int,
         head_lr_scale: float = 1.0,
         backbone_lr_scale: float = 0.1,
+        target_statistics: bool = False,
     ):
         super().__init__()
         self.encoder, self.method = encoder, method
@@ -95,6 +97,7 @@ class UniDA(Task):
         self.data, self.augment, self.view = data, augment, view
         self.rule: Rule = find_rule(rejection)
         self.batch_size, self.seed = batch_size, seed
+        self.target_statistics = target_statistics
         self.lr_scales = (backbone_lr_scale, head_lr_scale)
         # The line found on the target belongs to the model: `predict` uses it on images that come later.
         self.register_buffer("threshold", torch.tensor(float("nan"), dtype=torch.float64))
@@ -120,6 +123,7 @@ class UniDA(Task):
 
     def start(self) -> None:
         """Let the method prepare its state."""
+        self._take_target_statistics()
         self.method.start(lambda: torch.from_numpy(self.encode(self.data.target)[0]))
 
     def forward(self, batches: Mapping[str, Batch], turn: str, clock: Clock) -> dict[str, Tensor]:
@@ -152,16 +156,26 @@ class UniDA(Task):
         self.method.after_step(self._features)
         self._features = None
 
+    def _take_target_statistics(self) -> None:
+        """Give batch norm the target's statistics, if the recipe wants it; training steps use their own batch's."""
+        if self.target_statistics:
+            views = (self.view(pixels) for pixels in self._batches(self.data.target, 128))
+            estimate_batch_statistics(self.encoder, views)
+
+    def _batches(self, images: Images, batch_size: int) -> Iterator[Tensor]:
+        """Yield all images as they are stored, in order, on the task's device."""
+        for first in range(0, len(images), batch_size):
+            rows = np.arange(first, min(first + batch_size, len(images)))
+            yield images.batch(rows).to(self.threshold.device)
+
     @torch.no_grad()
     def encode(self, images: Images, batch_size: int = 128) -> tuple[np.ndarray, np.ndarray]:
         """Return features (N, D) and logits (N, K) of all images in their evaluation view, in evaluation mode."""
         training = self.training
         self.eval()
-        device = self.threshold.device
         features, logits = [], []
-        for first in range(0, len(images), batch_size):
-            rows = np.arange(first, min(first + batch_size, len(images)))
-            encoded = self.encoder(self.view(images.batch(rows).to(device)))
+        for pixels in self._batches(images, batch_size):
+            encoded = self.encoder(self.view(pixels))
             features.append(encoded.float().cpu())
             logits.append(self.method.classifier(encoded).float().cpu())
         self.train(training)
@@ -193,6 +207,7 @@ class UniDA(Task):
 
     def evaluate(self) -> dict[str, float | None]:
         """Classify the target, keep the threshold that was found, and return the metrics."""
+        self._take_target_statistics()
         answer = self.answer(self.data.target)
         self.threshold.fill_(answer.threshold)
         self.last_answer = answer

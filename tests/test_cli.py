@@ -1,0 +1,327 @@
+import json
+import math
+import runpy
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import timm
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from tests.tiny import adapt, command, draw_classes, newest
+from uda.assemble import method_label
+from uda.cli import baseline_begun, output_folder, parser
+from uda.errors import UserError
+from uda.layers import read_layer
+from uda.recipe import build
+from uda.tasks.unida import UniDA
+
+OF_A_SEED = {
+    *("recipe.yaml", "metrics.json", "history.csv", "checkpoint"),
+    *("backbone.safetensors", "predictions.csv", "report.html"),
+}
+
+
+def metrics_of(out: Path) -> dict[str, Any]:
+    """Read `metrics.json` as strictly as the standard is: no NaN, no infinity."""
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} in metrics.json")
+
+    return json.loads((out / "metrics.json").read_text(), parse_constant=refuse)
+
+
+def numbers(content: Any) -> Iterator[float]:
+    if isinstance(content, dict | list):
+        for value in content.values() if isinstance(content, dict) else content:
+            yield from numbers(value)
+    elif isinstance(content, float):
+        yield content
+
+
+# one seed
+
+
+def test_the_output_folder_holds_what_it_promises(finished: Path) -> None:
+    assert {entry.name for entry in finished.iterdir()} == OF_A_SEED
+    assert [entry.name for entry in sorted((finished / "checkpoint").iterdir())] == ["step-12", "step-8"]
+
+
+def test_metrics_of_one_seed(finished: Path) -> None:
+    content = metrics_of(finished)
+    assert set(content["metrics"]) == {
+        *("known_accuracy", "unknown_accuracy", "h_score", "h3_score", "per_class_accuracy"),
+        *("closed_accuracy", "auroc", "oscr", "nmi", "universal_score"),
+    }
+    assert (content["task"], content["method"], content["seeds"], content["steps"]) == ("unida", "dance", [0], 12)
+    assert (content["source"], content["target"], content["setting"]) == ("photo", "sketch", "open-partial")
+    assert content["classes"] == ["apple", "bird", "cat"]
+    assert content["images"] == {"source": 24, "target": 18}  # two of the target's 20 files cannot be read
+    assert content["metrics"]["universal_score"] == content["metrics"]["h_score"]
+    assert all(math.isfinite(value) for value in numbers(content))
+    for name, value in content["metrics"].items():
+        assert content["per_seed"][name] == [value]
+        assert content["std"][name] is None
+        interval = content["ci95"][name]
+        assert interval is None or interval[0] <= interval[1]
+    assert set(content["by_rejection"]) == {"fixed", "otsu"}
+    assert content["by_rejection"]["otsu"]["h_score"] == content["metrics"]["h_score"]
+
+
+def test_the_recipe_says_everything_and_builds_again(finished: Path) -> None:
+    recipe = build([read_layer(finished / "recipe.yaml")])
+    assert recipe.training.steps == 12
+    assert recipe.encoder.backbone == "smallconv"
+    assert recipe.method["eta"] == 0.05  # the default is written out
+    assert recipe.dump() == (finished / "recipe.yaml").read_text()
+
+
+def test_history_of_one_seed(finished: Path) -> None:
+    table = pd.read_csv(finished / "history.csv")
+    assert table["step"].tolist() == list(range(1, 13))
+    assert set(table.columns) >= {"epoch", "lr", "classification", "neighborhood_clustering", "entropy_separation"}
+    last = metrics_of(finished)["metrics"]
+    assert table["closed_accuracy"].iloc[-1] == last["closed_accuracy"]
+
+
+def test_predictions_of_one_seed(finished: Path) -> None:
+    table = pd.read_csv(finished / "predictions.csv")
+    assert list(table.columns) == ["path", "label", "confidence", "unknown_score"]
+    assert len(table) == 18
+    assert set(table["label"]) <= {"apple", "bird", "cat", "unknown"}
+    assert all(Path(path).is_file() for path in table["path"])
+    assert table["confidence"].between(1 / 3, 1).all()  # the best of three classes
+    # The figures follow from this table alone: known accuracy is that over images of shared classes.
+    truth = table["path"].map(lambda path: Path(path).parent.name)
+    content = metrics_of(finished)
+    shared = truth.isin(["apple", "bird"])
+    per_class = [(table["label"] == name)[truth == name].mean() for name in ("apple", "bird")]
+    assert content["metrics"]["known_accuracy"] == pytest.approx(sum(per_class) / 2)
+    assert content["metrics"]["unknown_accuracy"] == pytest.approx((table["label"] == "unknown")[~shared].mean())
+    threshold = content["rejection"]["threshold"]
+    assert ((table["label"] == "unknown") == (table["unknown_score"] > threshold)).all()
+
+
+def test_the_backbone_loads_strictly_into_timm(finished: Path) -> None:
+    model = timm.create_model("smallconv", num_classes=0)
+    state = load_file(finished / "backbone.safetensors")
+    model.load_state_dict(state, strict=True)
+    trained = load_file(newest(finished) / "task.safetensors")
+    for name, value in state.items():
+        assert torch.equal(value, trained[f"encoder.backbone.{name}"])
+    with safe_open(finished / "backbone.safetensors", "pt") as file:
+        assert file.metadata() == {"timm": "smallconv", "mean": "0.5 0.5 0.5", "std": "0.25 0.25 0.25"}
+
+
+def test_the_report_is_one_file_that_names_what_was_left_out(finished: Path) -> None:
+    page = (finished / "report.html").read_text(encoding="utf-8")
+    assert "photo → sketch" in page
+    assert "data:image/png;base64," in page
+    assert 'src="http' not in page
+    for name in ("apple/broken.png", "dog/empty.png"):
+        assert name in page
+    assert metrics_of(finished)["unreadable"] == [
+        path for path in metrics_of(finished)["unreadable"] if path.endswith(("broken.png", "empty.png"))
+    ]
+    assert len(metrics_of(finished)["unreadable"]) == 2
+
+
+# several seeds and comparisons
+
+
+@pytest.fixture(scope="module")
+def compared(domains: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("compared") / "run"
+    assert adapt(domains, out, "--seeds", 0, 1, "--compare", steps=3) == 0
+    return out
+
+
+def test_several_seeds_lie_beside_each_other_below_a_summary(compared: Path) -> None:
+    assert {entry.name for entry in compared.iterdir()} == {
+        *("seed-0", "seed-1", "baseline"),
+        *("recipe.yaml", "metrics.json", "history.csv", "report.html"),
+    }
+    for arm in (compared, compared / "baseline"):
+        for seed in (0, 1):
+            assert {entry.name for entry in (arm / f"seed-{seed}").iterdir()} == OF_A_SEED
+            assert metrics_of(arm / f"seed-{seed}")["seeds"] == [seed]
+    history = pd.read_csv(compared / "history.csv")
+    assert history.groupby("seed")["step"].apply(list).to_dict() == {0: [1, 2, 3], 1: [1, 2, 3]}
+    assert build([read_layer(compared / "recipe.yaml")]).seeds == [0, 1]
+    assert build([read_layer(compared / "seed-1" / "recipe.yaml")]).seeds == [1]
+
+
+def test_the_summary_is_over_the_seeds(compared: Path) -> None:
+    content = metrics_of(compared)
+    parts = [metrics_of(compared / f"seed-{seed}")["metrics"] for seed in (0, 1)]
+    assert content["seeds"] == [0, 1]
+    assert "Student's t" in content["ci95_kind"]
+    for name, mean in content["metrics"].items():
+        values = [part[name] for part in parts]
+        assert content["per_seed"][name] == values
+        if None in values:
+            continue
+        # Two values: the mean between them, s = |a − b|/√2, and the t quantile of one degree of freedom, 12.7062.
+        a, b = values
+        assert mean == pytest.approx((a + b) / 2)
+        assert content["std"][name] == pytest.approx(abs(a - b) / math.sqrt(2), abs=1e-12)
+        if a != b:
+            low, high = content["ci95"][name]
+            assert (high - low) / 2 == pytest.approx(12.7062 * abs(a - b) / 2, rel=1e-4)
+
+
+def test_the_comparison_is_paired_and_says_what_it_could_have_seen(compared: Path) -> None:
+    difference = metrics_of(compared)["difference"]
+    assert difference["against"] == "source_only"
+    assert difference["seeds"] == [0, 1]
+    ours, theirs = metrics_of(compared)["per_seed"], metrics_of(compared / "baseline")["per_seed"]
+    assert "auroc" in difference["metrics"]
+    for name, found in difference["metrics"].items():
+        pairs = [a - b for a, b in zip(ours[name], theirs[name], strict=True)]
+        assert found["mean"] == pytest.approx(sum(pairs) / 2, abs=1e-12)
+        # One of two seeds without any difference of their differences says nothing about what could have been seen.
+        assert (found["smallest_detectable"] or 0) > 0 if pairs[0] != pairs[1] else found["p_value"] is None
+        assert {"with", "without", "std", "ci95", "p_value"} <= set(found)
+    assert "difference" not in metrics_of(compared / "baseline")
+
+
+def test_both_arms_start_alike_and_see_the_same_source(compared: Path) -> None:
+    for seed in (0, 1):
+        ours, theirs = (pd.read_csv(arm / f"seed-{seed}" / "history.csv") for arm in (compared, compared / "baseline"))
+        # The first step's classification loss comes before any update: same weights, same batch, same augmentation.
+        assert ours["classification"][0] == theirs["classification"][0]
+
+
+def test_resume_alone_goes_on_with_the_comparison_that_was_begun(compared: Path) -> None:
+    begun = baseline_begun(None, compared / "baseline", [0, 1, 2], check=False)
+    assert begun is not None
+    assert begun.method["name"] == "source_only"
+    assert begun.seeds == [0, 1, 2]  # seeds may be added to either arm
+    other = begun.model_copy(update={"rejection": "fixed"})
+    with pytest.raises(UserError, match=r"was begun with another recipe \(rejection: otsu → fixed"):
+        baseline_begun(other, compared / "baseline", [0, 1], check=True)
+    assert baseline_begun(other, compared / "nothing", [0], check=True) is other
+
+
+def test_predictions_of_several_seeds_are_the_firsts(compared: Path, domains: Path, tmp_path: Path) -> None:
+    assert command("--task", "predict", "--source", compared, "--target", domains / "sketch", "--out", tmp_path) == 0
+    first = compared / "seed-0" / "predictions.csv"
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "predictions.csv"), pd.read_csv(first), check_exact=True)
+
+
+# settings
+
+
+def test_a_closed_setting_has_no_h_score_but_a_universal_score(tmp_path: Path) -> None:
+    draw_classes(tmp_path / "photo", {"apple": 6, "bird": 6})
+    draw_classes(tmp_path / "sketch", {"apple": 5, "bird": 5}, noise=50)
+    assert adapt(tmp_path, tmp_path / "out", "--setting", "closed", steps=2) == 0
+    content = metrics_of(tmp_path / "out")
+    undefined = {name for name, value in content["metrics"].items() if value is None}
+    assert undefined >= {"h_score", "unknown_accuracy", "auroc", "oscr", "h3_score"}
+    assert undefined & {"universal_score", "known_accuracy", "closed_accuracy"} == set()
+    assert content["setting"] == "closed"
+    # The class mean with every rejection an error is what `known_accuracy` is too.
+    assert content["metrics"]["universal_score"] == pytest.approx(content["metrics"]["known_accuracy"])
+    table = pd.read_csv(tmp_path / "out" / "predictions.csv")
+    truth = table["path"].map(lambda path: Path(path).parent.name)
+    assert content["metrics"]["universal_score"] == pytest.approx((table["label"] == truth).mean())  # 5 images each
+
+
+def test_a_flat_target_has_predictions_and_no_figures(tmp_path: Path, domains: Path) -> None:
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for number, file in enumerate(sorted((domains / "sketch").glob("*/[0-9].png"))):
+        shutil.copy(file, flat / f"{number:02d}.png")
+    (tmp_path / "photo").symlink_to(domains / "photo")
+    assert adapt(tmp_path, tmp_path / "out", target="flat", steps=2) == 0
+    content = metrics_of(tmp_path / "out")
+    assert content["metrics"] == dict.fromkeys(UniDA.metric_names)
+    assert content["ci95"] == dict.fromkeys(UniDA.metric_names)
+    table = pd.read_csv(tmp_path / "out" / "predictions.csv")
+    assert [Path(path).name for path in table["path"]] == [f"{number:02d}.png" for number in range(18)]
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_frozen_features_with_an_adapter(tmp_path: Path, domains: Path) -> None:
+    assert adapt(domains, tmp_path / "out", "encoder.adapter=true", "--freeze", steps=2) == 0
+    assert metrics_of(tmp_path / "out")["method"] == "dance (frozen features, adapter)"
+    adapter = [name for name in load_file(newest(tmp_path / "out") / "task.safetensors") if "adapter" in name]
+    assert adapter
+    predict = ("--task", "predict", "--source", tmp_path / "out", "--target", domains / "sketch")
+    assert command(*predict, "--out", tmp_path / "again") == 0
+    ours, theirs = (pd.read_csv(tmp_path / name / "predictions.csv") for name in ("out", "again"))
+    pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
+
+
+@pytest.mark.parametrize(
+    ("layer", "label"),
+    [
+        ({}, "dance"),
+        ({"objectives": ["rotation"]}, "dance+rotation"),
+        ({"encoder": {"freeze": "true"}}, "dance (head only)"),
+        ({"encoder": {"freeze": "true", "adapter": "true"}}, "dance (frozen features, adapter)"),
+        ({"encoder": {"freeze": "true"}, "method": "source_only"}, "source_only"),
+    ],
+)
+def test_a_method_that_cannot_move_features_is_labelled(layer: dict[str, Any], label: str) -> None:
+    assert method_label(build([layer])) == label
+
+
+# the command itself
+
+
+def test_predict_agrees_with_the_run(finished: Path, domains: Path, tmp_path: Path, capsys: Any) -> None:
+    predict = ("--task", "predict", "--source", finished, "--target", domains / "sketch", "--out", tmp_path)
+    assert command(*predict) == 0
+    ours, theirs = (pd.read_csv(folder / "predictions.csv") for folder in (finished, tmp_path))
+    pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
+    printed = capsys.readouterr().out
+    assert "18 images" in printed
+    assert "left out" in printed
+    assert command(*predict) == 2
+    assert "holds predictions already" in capsys.readouterr().err
+
+
+def test_what_was_understood_is_printed(finished: Path) -> None:
+    printed = (finished.parent / "printed.txt").read_text()
+    assert "photo: 24 images, 3 classes (apple 8, bird 8, cat 8)" in printed
+    assert "2 shared / 1 source-private / 1 target-private classes (open-partial)" in printed
+    assert "warning: 2 unreadable files are left out; the report lists them" in printed
+    assert "dance, seed 0: smallconv with weights from random initialization" in printed
+    assert f"report: {finished / 'report.html'}" in printed
+
+
+def test_help_lists_tasks_methods_and_objectives(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        command("--help")
+    assert caught.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "tasks: unida, predict" in text
+    assert "source_only" in text
+    assert "rotation" in text
+
+
+@pytest.mark.parametrize("how", ["module", "script"])
+def test_the_command_by_its_other_names(how: str, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr(sys, "argv", ["uda", "--task", "unidaa"])
+    run: Any = runpy.run_module if how == "module" else runpy.run_path
+    with pytest.raises(SystemExit) as caught:
+        run("uda" if how == "module" else str(Path(__file__).parents[1] / "run.py"), run_name="__main__")
+    assert caught.value.code == 2
+    assert "unknown task 'unidaa': did you mean unida" in capsys.readouterr().err
+
+
+def test_without_out_each_run_has_a_new_folder_below_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    flags = parser().parse_args(["--method", "source_only", "--source", "/data/photo", "--target", "office/dslr"])
+    first = output_folder(flags)
+    assert first == Path("runs/unida-source_only-photo-dslr")
+    first.mkdir(parents=True)
+    assert output_folder(flags) == Path("runs/unida-source_only-photo-dslr-2")
