@@ -43,7 +43,11 @@ def main() -> None:
             )
             out = flags.out / f"{source}-{target}-{method}"
             content = run(recipe, out, CPU)
-            arms[method] = {"per_seed": content["per_seed"], "by_rejection": content["by_rejection"], "curves": curves(out)}
+            arms[method] = {
+                "per_seed": content["per_seed"],
+                "by_rejection": content["by_rejection"],
+                "curves": curves(out),
+            }
             gathered = {"source": source, "target": target, "arms": arms}
             results = [*[r for r in results if (r["source"], r["target"]) != (source, target)], gathered]
             write_result("unida_finetune", {"recipe": shared(recipe), "pairs": results})

@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def means(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return, for each method and rejection rule, the mean and standard deviation over seeds, per pair and over pairs."""
+    """Return mean and standard deviation over seeds for each method and rejection rule, per pair and over pairs."""
     groups: dict[tuple[str, str], dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         for rule, metrics in row["by_rejection"].items():

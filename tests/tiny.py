@@ -15,7 +15,7 @@ from uda.assemble import build_task, prepare_inputs, unida_data
 from uda.cli import main
 from uda.datasets.resolve import Resolved
 from uda.datasets.table import ImageTable
-from uda.pair import Domains, prepare_domains
+from uda.pair import Domains, decode_domains, settle
 from uda.recipe import Recipe, Tree, build
 from uda.tasks.unida import UniDA
 
@@ -75,7 +75,8 @@ def tiny_recipe(*layers: Tree) -> Recipe:
 def tiny_domains(recipe: Recipe) -> Domains:
     """Return two domains in memory, 15 images each."""
     source, target = table("photo", ("apple", "bird", "cat"), 5), table("sketch", ("apple", "bird", "dog"), 5, 60)
-    return prepare_domains(Resolved((source,), (target,), None, (), ()), recipe.data, progress=False)
+    found = settle(Resolved((source,), (target,), None, (), ()), recipe.data)
+    return decode_domains(found, recipe.data, progress=False)
 
 
 def tiny_task(recipe: Recipe, seed: int = 0) -> UniDA:

@@ -40,10 +40,18 @@ def seed_content(recipe: Recipe, domains: Domains, task: UniDA, answer: Answer, 
     }
 
 
-def image_bootstrap(task: UniDA, answer: Answer, seed: int, resamples: int = 500) -> dict[str, list[float] | None]:
-    """Return 95 % intervals over resampled target images; None for figures that need k-means anew (NMI, H³)."""
+def image_bootstrap(
+    task: UniDA, answer: Answer, seed: int, minus: Answer | None = None, resamples: int = 500
+) -> dict[str, list[float] | None]:
+    """Return 95 % intervals over resampled target images; None for figures that need k-means anew (NMI, H³).
+
+    minus: another model's answer about the same images; then the intervals are those of the paired difference.
+    """
     labels, unknown = task.data.target_labels, task.data.n_classes
     known = np.minimum(labels, unknown)
+
+    def measure(of: Answer, rows: np.ndarray) -> dict[str, float | None]:
+        return unida_metrics(known[rows], of.predictions[rows], of.closed[rows], of.scores[rows], unknown)
 
     measured: dict[int, Mapping[str, float | None]] = {}
 
@@ -51,9 +59,8 @@ def image_bootstrap(task: UniDA, answer: Answer, seed: int, resamples: int = 500
         # Every figure has the same resamples, and one pass gives them all.
         key = hash(rows.tobytes())
         if key not in measured:
-            measured[key] = unida_metrics(
-                known[rows], answer.predictions[rows], answer.closed[rows], answer.scores[rows], unknown
-            )
+            own = measure(answer, rows)
+            measured[key] = own if minus is None else _minus(own, measure(minus, rows))
         return measured[key]
 
     def figure(name: str) -> Callable[[np.ndarray], float | None]:
@@ -68,6 +75,15 @@ def image_bootstrap(task: UniDA, answer: Answer, seed: int, resamples: int = 500
             continue
         interval = bootstrap_ci(figure(name), len(labels), resamples, seed)
         found[name] = None if interval.low is None or interval.high is None else [interval.low, interval.high]
+    return found
+
+
+def _minus(a: Mapping[str, float | None], b: Mapping[str, float | None]) -> dict[str, float | None]:
+    """Return a − b figure by figure; None where either is undefined."""
+    found: dict[str, float | None] = {}
+    for name, first in a.items():
+        second = b[name]
+        found[name] = None if first is None or second is None else first - second
     return found
 
 
@@ -105,10 +121,13 @@ def summary_content(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def difference_content(arm: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+def difference_content(
+    arm: Mapping[str, Any], other: Mapping[str, Any], over_images: Mapping[str, list[float] | None]
+) -> dict[str, Any]:
     """Return the paired differences arm − other over the seeds that both ran, under each figure's name.
 
-    arm, other: the contents of the two `metrics.json`.
+    arm, other: the contents of the two `metrics.json`; over_images: the first seed's intervals over target images,
+    which stand where seeds give none (one seed, or differences that do not vary).
     """
     metrics: dict[str, Any] = {}
     ours, theirs = arm["per_seed"], other["per_seed"]
@@ -118,19 +137,20 @@ def difference_content(arm: Mapping[str, Any], other: Mapping[str, Any]) -> dict
             metrics[name] = None
             continue
         difference = paired_difference([a for a, _ in pairs], [b for _, b in pairs])
+        varies = difference.std is not None and difference.std > 0
         metrics[name] = {
             "with": arm["metrics"][name],
             "without": other["metrics"][name],
             "mean": difference.mean,
             "std": difference.std,
-            "ci95": difference.ci95 and list(difference.ci95),
+            "ci95": list(difference.ci95) if varies and difference.ci95 else over_images.get(name),
+            "ci95_kind": "Student's t over paired seeds" if varies else "bootstrap over target images",
             "p_value": difference.p_value,
             "smallest_detectable": difference.smallest_detectable,
         }
     return {
         "against": other["method"],
         "seeds": arm["seeds"],
-        "ci95_kind": "Student's t over paired seeds",
         "metrics": {name: value for name, value in metrics.items() if value is not None},
     }
 

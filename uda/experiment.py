@@ -10,9 +10,10 @@ import pandas as pd
 import torch
 
 from uda.assemble import Inputs, build_task, check_recipe, method_label, prepare_inputs, unida_data
-from uda.content import difference_content, environment, seed_content, summary_content
+from uda.content import difference_content, environment, image_bootstrap, seed_content, summary_content
 from uda.errors import UserError
-from uda.pair import Domains, load_domains
+from uda.nn.encoder import create_encoder
+from uda.pair import Domains, decode_domains, find_domains, load_domains
 from uda.recipe import Recipe
 from uda.report.summary import ArmSummary, write_summary_report
 from uda.results import backbone_of, write_seed_outputs
@@ -79,11 +80,15 @@ def run(recipe: Recipe, out: Path, settings: Settings, baseline: Recipe | None =
     check_recipe(recipe)
     if baseline is not None:
         check_recipe(baseline)
-    domains = load_domains(recipe.data, settings.download, settings.progress)
-    for line in domains.lines:
+    found = find_domains(recipe.data, settings.download)
+    for line in found.lines:
         settings.say(line)
-    for warning in domains.warnings:
+    for warning in found.warnings:
         settings.say(f"warning: {warning}")
+    # Weights that cannot be had shall be known before thousands of images are decoded.
+    for each in (recipe, baseline or recipe):
+        create_encoder(each.encoder.backbone, each.encoder.weights, each.data.image_size)
+    domains = decode_domains(found, recipe.data, settings.progress)
     if domains.unreadable:
         settings.say(f"warning: {len(domains.unreadable)} unreadable files are left out; the report lists them")
     arm = run_arm(recipe, domains, out, settings, baseline)
@@ -94,7 +99,7 @@ def run(recipe: Recipe, out: Path, settings: Settings, baseline: Recipe | None =
     else:
         other_domains = load_domains(baseline.data, settings.download, settings.progress)
     other = run_arm(baseline, other_domains, out / BASELINE, settings)
-    difference = difference_content(arm.content, other.content)
+    difference = difference_content(arm.content, other.content, paired_bootstrap(arm.seeds[0], other.seeds[0]))
     arm.content["difference"] = difference
     write_json(out / "metrics.json", arm.content)
     write_arm_summary(out, [arm, other], difference)
@@ -146,6 +151,15 @@ def run_seed(
     write_json(folder / "metrics.json", content)
     write_seed_outputs(folder, own, domains, inputs, task, answer, content, origin)
     return SeedResult(seed, task, answer, content, folder)
+
+
+def paired_bootstrap(ours: SeedResult, theirs: SeedResult) -> dict[str, list[float] | None]:
+    """Return the intervals of the difference over target images, where both arms classified the same ones."""
+    if ours.task.data.class_names != theirs.task.data.class_names or len(ours.answer.scores) != len(
+        theirs.answer.scores
+    ):
+        return {}
+    return image_bootstrap(ours.task, ours.answer, ours.seed, minus=theirs.answer)
 
 
 def loop_options(recipe: Recipe, seed: int, settings: Settings) -> LoopOptions:

@@ -50,21 +50,40 @@ class Domains:
         return self.source.unreadable + self.target.unreadable
 
 
-def load_domains(recipe: DataRecipe, download: bool = False, progress: bool = True) -> Domains:
-    """Find, restrict to the label sets, and decode both domains; UserError says what is missing and what to do."""
-    found = resolve(recipe.source, recipe.target, Path(recipe.root) if recipe.root else None, download)
-    return prepare_domains(found, recipe, progress)
+@dataclass(frozen=True)
+class Found:
+    """Both tables, restricted to their label sets and numbered for the classifier; nothing decoded yet."""
+
+    source: ImageTable
+    target: ImageTable
+    sets: LabelSets
+    lines: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
-def prepare_domains(found: Resolved, recipe: DataRecipe, progress: bool = True) -> Domains:
-    """Restrict resolved tables to the label sets of a recipe, and decode them."""
+def find_domains(recipe: DataRecipe, download: bool = False) -> Found:
+    """Find what the recipe names and settle the label sets; UserError says what is missing and what to do."""
+    return settle(resolve(recipe.source, recipe.target, Path(recipe.root) if recipe.root else None, download), recipe)
+
+
+def settle(found: Resolved, recipe: DataRecipe) -> Found:
+    """Settle the label sets of resolved tables."""
     sets = label_sets(
         present_classes(found.source), present_classes(found.target), recipe.setting, recipe.split, found.dataset
     )
-    source_table, target_table = apply(sets, found.source, found.target)
-    source = load_domain(source_table, recipe, progress)
-    target = load_domain(target_table, recipe, progress)
-    return Domains(source, target, sets, (*found.lines, sets.describe()), found.warnings)
+    source, target = apply(sets, found.source, found.target)
+    return Found(source, target, sets, (*found.lines, sets.describe()), found.warnings)
+
+
+def decode_domains(found: Found, recipe: DataRecipe, progress: bool = True) -> Domains:
+    """Decode both tables."""
+    source, target = (load_domain(table, recipe, progress) for table in (found.source, found.target))
+    return Domains(source, target, found.sets, found.lines, found.warnings)
+
+
+def load_domains(recipe: DataRecipe, download: bool = False, progress: bool = True) -> Domains:
+    """Find and decode both domains of a recipe."""
+    return decode_domains(find_domains(recipe, download), recipe, progress)
 
 
 def load_domain(table: ImageTable, recipe: DataRecipe, progress: bool = True) -> Domain:

@@ -30,14 +30,14 @@ def test_tensors_load_strictly_between_instances() -> None:
     second.load_state_dict(first.state_dict(), strict=True)
     images = torch.rand(2, 3, 16, 16)
     assert torch.equal(first.eval()(images), second.eval()(images))
-    # 5 convolutions with a batch norm of weight, bias, mean, variance and counter each
-    assert len(first.state_dict()) == 5 * 6
+    # 4 convolutions with a batch norm of weight, bias, mean, variance and counter each
+    assert len(first.state_dict()) == 4 * 6
 
 
 def test_the_size_of_the_model() -> None:
     model = timm.create_model("smallconv", num_classes=0)
-    # 9 · (3·32 + 32·64 + 64·64 + 64·128 + 128·128) weights, and 2 · (32 + 64 + 64 + 128 + 128) of the batch norms
-    assert sum(p.numel() for p in model.parameters()) == 9 * 30816 + 2 * 416
+    # 25·3·32 + 9 · (32·64 + 64·128 + 128·128) weights, and 2 · (32 + 64 + 128 + 128) of the batch norms
+    assert sum(p.numel() for p in model.parameters()) == 2400 + 9 * 26624 + 2 * 352
 
 
 def test_options_of_its_constructor_pass_through_timm() -> None:

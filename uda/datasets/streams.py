@@ -16,7 +16,8 @@ class Images(Protocol):
 
     def __len__(self) -> int: ...
 
-    def batch(self, rows: np.ndarray) -> Tensor: ...
+    def batch(self, rows: np.ndarray) -> Tensor:
+        """Return those rows, (B, …)."""
 
 
 @dataclass(frozen=True)
