@@ -113,7 +113,7 @@ def test_defaults_of_a_method_are_its_constructors() -> None:
         "temperature": 0.05,
         "eta": 0.05,
         "margin": 0.5,
-        "warmup": 0.0,
+        "start": 0.0,
         "compat": "paper",
     }
     assert build([{"objectives": {"rotation": {}}}]).objectives == {"rotation": {"weight": 1.0}}

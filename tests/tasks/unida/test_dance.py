@@ -210,11 +210,11 @@ def test_the_memory_takes_the_features_of_this_step() -> None:
     assert torch.equal(method.memory.rows[others], torch.zeros(5, 8))
 
 
-def test_eta_grows_over_the_warm_up() -> None:
-    method, given = dance(warmup=0.5), features()
+def test_both_terms_set_in_at_the_start_that_was_asked_for() -> None:
+    method, given = dance(start=0.5), features()
     full = dance()(given, Clock(0, 100))["neighborhood_clustering"].item()
-    found = [method(given, Clock(step, 100))["neighborhood_clustering"].item() for step in (0, 25, 50, 99)]
-    assert found == pytest.approx([0.0, full / 2, full, full], rel=1e-5)
+    found = [method(given, Clock(step, 100))["neighborhood_clustering"].item() for step in (0, 49, 50, 99)]
+    assert found == pytest.approx([0.0, 0.0, full, full], rel=1e-5)
 
 
 def test_classification_does_not_see_the_target() -> None:

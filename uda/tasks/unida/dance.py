@@ -18,7 +18,8 @@ class Dance(Method):
     Loss: cross-entropy(source) + eta · (neighborhood clustering + entropy separation), equation 7.
 
     temperature: of the classifier and of the similarities; eta: weight of both terms; margin: of the entropy separation
-    around log(K)/2; warmup: fraction of the run over which eta grows from 0 (0 in the paper).
+    around log(K)/2; start: fraction of the run after which both terms set in (0 in the paper; a network that starts
+    from random weights is unsure of every target image at first, and entropy separation would make that permanent).
     compat: "paper" is the clean form: the memory starts with the target's features, entropies are exact, and the
     classifier's rows are normalized in the forward pass. "official" is the released code: the memory starts at zero,
     1e-5 stands inside the logarithms, rows are normalized in place at the start of a step only, and log(K)/2 is cut to
@@ -36,11 +37,11 @@ class Dance(Method):
         temperature: float = 0.05,
         eta: float = 0.05,
         margin: float = 0.5,
-        warmup: float = 0.0,
+        start: float = 0.0,
         compat: Literal["paper", "official"] = "paper",
     ):
         super().__init__(setup, temperature=temperature)
-        self.temperature, self.eta, self.margin, self.warmup = temperature, eta, margin, warmup
+        self.temperature, self.eta, self.margin, self.start_at = temperature, eta, margin, start
         self.official = compat == "official"
         self.eps = 1e-5 if self.official else 0.0
         rho = math.log(setup.n_classes) / 2
@@ -68,7 +69,7 @@ class Dance(Method):
         clustering = neighborhood_clustering(
             features.target, logits, self.memory.rows, features.index, self.temperature, self.eps
         )
-        eta = self.eta * (min(1.0, clock.progress / self.warmup) if self.warmup else 1.0)
+        eta = self.eta if clock.progress >= self.start_at else 0.0
         losses["neighborhood_clustering"] = eta * clustering
         losses["entropy_separation"] = eta * entropy_separation(logits, self.rho, self.margin, self.eps)
         return losses
