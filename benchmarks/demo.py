@@ -23,7 +23,6 @@ ARMS: dict[str, dict[str, Any]] = {
     DEMO: {},
     BASELINE: {"method": {"name": "source_only"}, "encoder": {"batch_statistics": "running"}},
     "source_only, target's batch statistics": {"method": {"name": "source_only"}},
-    "dance, running batch statistics": {"encoder": {"batch_statistics": "running"}},
 }
 SHOWN = ("h_score", "known_accuracy", "unknown_accuracy", "closed_accuracy", "auroc")
 
@@ -54,7 +53,7 @@ def main() -> None:
     for arm, each in runs.items():
         print(arm, means(each, rule))
     for arm, difference in differences(runs, rule).items():
-        print(f"{DEMO} − {arm}:", difference)
+        print(f"{DEMO} minus {arm}:", difference)
 
 
 def means(runs: list[dict[str, Any]], rule: str) -> dict[str, float | None]:

@@ -18,10 +18,8 @@ from uda.probes.frozen import cached_passes, compute_passes, weights_hash
 from uda.random import derived_seed
 from uda.recipe import Recipe
 from uda.ssl import OBJECTIVES, Info, Need, check_needs, find_objective
-from uda.ssl.views import AUGMENTATIONS, PickPass, center_crop
+from uda.ssl.views import AUGMENTATIONS, NoAugmentation, PickPass
 from uda.tasks.unida import Setup, UniDA, UnidaData, find_method
-
-Augmentation = Callable[[Batch, Clock], Tensor]
 
 
 @dataclass(frozen=True)
@@ -68,15 +66,9 @@ def prepare_inputs(recipe: Recipe, domains: Domains, device: torch.device, progr
     return Inputs(passes[0], passes[1], backbone)
 
 
-def training_view(recipe: Recipe) -> Augmentation:
-    """Return what a batch undergoes in training; in frozen mode, which of its passes is taken."""
+def training_view(recipe: Recipe) -> NoAugmentation | PickPass:
+    """Return what a batch undergoes in training (in frozen mode, which pass is taken) and in evaluation."""
     return PickPass() if recipe.encoder.freeze else AUGMENTATIONS[recipe.data.augment](recipe.data.image_size)
-
-
-def evaluation_view(recipe: Recipe) -> Callable[[Tensor], Tensor]:
-    """Return the deterministic view of stored images; in frozen mode the first pass, which was computed from it."""
-    size = recipe.data.image_size
-    return (lambda passes: passes[:, 0]) if recipe.encoder.freeze else (lambda images: center_crop(images, size))
 
 
 def square(recipe: Recipe, images: PackedImages, device: torch.device) -> SquareImages:
@@ -93,14 +85,14 @@ def frozen_features(
     passes: int | None = None,
 ) -> FrozenFeatures:
     """Return the features of the evaluation view and, after it, of augmented ones; kept in the cache."""
-    size, augment = recipe.data.image_size, AUGMENTATIONS[recipe.data.augment](recipe.data.image_size)
+    augment = AUGMENTATIONS[recipe.data.augment](recipe.data.image_size)
     count = recipe.encoder.passes if passes is None else passes
 
     def augmented(number: int) -> Callable[[Tensor, Tensor], Tensor]:
         # The passes are data, not training: the same for every seed, so that seeds share them.
         return lambda pixels, rows: augment(Batch(pixels, rows, None, "frozen"), Clock(number, count))
 
-    views = [lambda pixels, rows: center_crop(pixels, size), *(augmented(number) for number in range(1, count))]
+    views = [lambda pixels, rows: augment.plain(pixels), *(augmented(number) for number in range(1, count))]
     key = (
         f"1 {domain.images.fingerprint} {weights_hash(backbone)} {backbone.name} {augment!r} {recipe.data.packed_size} "
         f"{recipe.data.fit} {count}"
@@ -149,7 +141,7 @@ def build_task(recipe: Recipe, data: UnidaData, backbone: TimmEncoder | None, se
         objectives,
         data,
         augment,
-        evaluation_view(recipe),
+        augment.plain,
         recipe.rejection,
         recipe.training.batch_size,
         seed,

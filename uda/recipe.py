@@ -51,7 +51,7 @@ class DataRecipe(_Section):
     image_size: int = Field(224, ge=8)
     stored_size: int | None = Field(None, ge=8)  # None: 8/7 of image_size, the papers' 256 for 224
     fit: Literal["squash", "crop"] = "squash"
-    augment: Literal["crop-flip", "affine", "elastic", "none"] = "crop-flip"
+    augment: Literal["crop-flip", "glyph", "none"] = "crop-flip"
 
     @property
     def packed_size(self) -> int:

@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ def test_otsu_maximizes_the_variance_between_both_sides() -> None:
     chosen = between(otsu(values, 4))
     # brute force over all cuts between neighboring values; a histogram of 256 bins comes within a percent of it
     ordered = np.sort(values)
-    best = max(between((a + b) / 2) for a, b in zip(ordered[:-1], ordered[1:], strict=True) if a < b)
+    best = max(between((a + b) / 2) for a, b in pairwise(ordered) if a < b)
     assert chosen >= 0.99 * best
 
 

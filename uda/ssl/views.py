@@ -25,6 +25,12 @@ def center_crop(images: Tensor, size: int) -> Tensor:
     return to_float(images[:, :, top : top + size, left : left + size])
 
 
+def gray(views: Tensor) -> Tensor:
+    """Return the luma of (B, 3, H, W) in all three channels (ITU-R BT.601: 0.299 R + 0.587 G + 0.114 B)."""
+    weights = views.new_tensor([0.299, 0.587, 0.114])[:, None, None]
+    return (views * weights).sum(1, keepdim=True).expand(-1, 3, -1, -1)
+
+
 def random_crop_flip(images: Tensor, size: int, draws: Tensor) -> Tensor:
     """Cut size × size pixels at a random place, mirrored for every second image.
 
@@ -82,10 +88,23 @@ def elastic_field(draws: Tensor, size: int, strength: float) -> Tensor:
 
 
 @dataclass(frozen=True)
-class CropFlip:
-    """The augmentation of the adaptation papers: a random crop of the stored square, and a horizontal flip."""
+class NoAugmentation:
+    """The central crop, always the same; augmentations replace `__call__` and, where evaluation differs, `plain`."""
 
     size: int
+
+    def __call__(self, batch: Batch, clock: Clock) -> Tensor:
+        """(B, 3, H, W) uint8 → (B, 3, size, size) in [0, 1]."""
+        return self.plain(batch.images)
+
+    def plain(self, images: Tensor) -> Tensor:
+        """The deterministic view for evaluation: the central size × size pixels."""
+        return center_crop(images, self.size)
+
+
+@dataclass(frozen=True)
+class CropFlip(NoAugmentation):
+    """The augmentation of the adaptation papers: a random crop of the stored square, and a horizontal flip."""
 
     def __call__(self, batch: Batch, clock: Clock) -> Tensor:
         """(B, 3, H, W) uint8 → (B, 3, size, size) in [0, 1]."""
@@ -94,28 +113,11 @@ class CropFlip:
 
 
 @dataclass(frozen=True)
-class Affine:
-    """Small turns, scales, shears and shifts, no flip: for digits and signs, whose mirror image is another thing."""
+class Glyph(NoAugmentation):
+    """For digits and signs: gray, since color says nothing; turned, sheared and distorted, as one hand differs from the
+    next; never mirrored, since the mirror image is another thing.
+    """
 
-    size: int
-    degrees: float = 15.0
-    scale: tuple[float, float] = (0.8, 1.2)
-    shear: float = 10.0
-    shift: float = 0.1
-
-    def __call__(self, batch: Batch, clock: Clock) -> Tensor:
-        """(B, 3, H, W) uint8 → (B, 3, size, size) in [0, 1]."""
-        draws = uniform(clock.seed, clock.step, batch.index, f"affine/{batch.domain}", 6)
-        views = random_affine(batch.images, draws, self.degrees, self.scale, self.shear, self.shift)
-        top, left = (views.shape[2] - self.size) // 2, (views.shape[3] - self.size) // 2
-        return views[:, :, top : top + self.size, left : left + self.size]
-
-
-@dataclass(frozen=True)
-class Elastic:
-    """Affine and, on top, a smooth elastic distortion: what separates one hand (or one typeface) from the next."""
-
-    size: int
     degrees: float = 15.0
     scale: tuple[float, float] = (0.7, 1.3)
     shear: float = 20.0
@@ -124,22 +126,15 @@ class Elastic:
 
     def __call__(self, batch: Batch, clock: Clock) -> Tensor:
         """(B, 3, S, S) uint8 → (B, 3, size, size) in [0, 1]."""
-        draws = uniform(clock.seed, clock.step, batch.index, f"elastic/{batch.domain}", 38)
+        draws = uniform(clock.seed, clock.step, batch.index, f"glyph/{batch.domain}", 38)
         field = elastic_field(draws[:, 6:], batch.images.shape[2], self.strength)
         views = random_affine(batch.images, draws[:, :6], self.degrees, self.scale, self.shear, self.shift, field)
         top, left = (views.shape[2] - self.size) // 2, (views.shape[3] - self.size) // 2
-        return views[:, :, top : top + self.size, left : left + self.size]
+        return gray(views[:, :, top : top + self.size, left : left + self.size])
 
-
-@dataclass(frozen=True)
-class NoAugmentation:
-    """The central crop, always the same."""
-
-    size: int
-
-    def __call__(self, batch: Batch, clock: Clock) -> Tensor:
-        """(B, 3, H, W) uint8 → (B, 3, size, size) in [0, 1]."""
-        return center_crop(batch.images, self.size)
+    def plain(self, images: Tensor) -> Tensor:
+        """The central size × size pixels in gray."""
+        return gray(center_crop(images, self.size))
 
 
 @dataclass(frozen=True)
@@ -152,10 +147,13 @@ class PickPass:
         chosen = (draws * batch.images.shape[1]).long()
         return batch.images[torch.arange(len(batch), device=chosen.device), chosen]
 
+    def plain(self, images: Tensor) -> Tensor:
+        """The first pass, which was computed from the evaluation view: (B, passes, D) → (B, D)."""
+        return images[:, 0]
 
-AUGMENTATIONS: dict[str, type[CropFlip] | type[Affine] | type[Elastic] | type[NoAugmentation]] = {
+
+AUGMENTATIONS: dict[str, type[NoAugmentation]] = {
     "crop-flip": CropFlip,
-    "affine": Affine,
-    "elastic": Elastic,
+    "glyph": Glyph,
     "none": NoAugmentation,
 }
