@@ -4,7 +4,7 @@ import torch
 from uda.batch import Batch
 from uda.clock import Clock
 from uda.random import uniform
-from uda.ssl.views import Elastic, elastic_field, random_affine, to_float
+from uda.ssl.views import Glyph, elastic_field, gray, random_affine, to_float
 
 STILL = torch.full((1, 6), 0.5)  # no turn, no shear, no shift; the scale is the middle of its range
 
@@ -40,13 +40,24 @@ def test_the_field_is_smooth() -> None:
 def test_without_strength_it_is_the_affine_map_of_its_first_six_draws() -> None:
     images = torch.cat([noise(), noise().flip(3)])
     batch, clock = Batch(images, torch.tensor([4, 9]), None, "target"), Clock(3, 10, seed=1)
-    draws = uniform(1, 3, batch.index, "elastic/target", 38)[:, :6]
+    draws = uniform(1, 3, batch.index, "glyph/target", 38)[:, :6]
     plain = random_affine(images, draws, 10, (0.9, 1.1), 5, 0.05)
-    assert torch.equal(Elastic(12, 10, (0.9, 1.1), 5, 0.05, strength=0.0)(batch, clock), plain)
-    assert Elastic(12)(batch, clock).sub(plain).abs().max() > 0.01
+    assert torch.equal(Glyph(12, 10, (0.9, 1.1), 5, 0.05, strength=0.0)(batch, clock), gray(plain))
+    assert Glyph(12)(batch, clock).sub(gray(plain)).abs().max() > 0.01
+
+
+def test_gray_is_the_luma_in_every_channel() -> None:
+    # red 255, green 0, blue 51: 0.299 · 1 + 0.114 · 0.2 = 0.3218
+    pixel = to_float(torch.tensor([255, 0, 51], dtype=torch.uint8).view(1, 3, 1, 1))
+    assert torch.allclose(gray(pixel), torch.full((1, 3, 1, 1), 0.3218), atol=1e-6)
+
+
+def test_evaluation_sees_the_middle_in_gray() -> None:
+    images = noise()
+    assert torch.equal(Glyph(8).plain(images), gray(to_float(images)[:, :, 2:10, 2:10]))
 
 
 @pytest.mark.parametrize("size", [8, 12])
 def test_the_size(size: int) -> None:
-    views = Elastic(size)(Batch(noise(), torch.tensor([0]), None, "target"), Clock(0, 1))
+    views = Glyph(size)(Batch(noise(), torch.tensor([0]), None, "target"), Clock(0, 1))
     assert views.shape == (1, 3, size, size)
