@@ -58,6 +58,16 @@ def write_result(name: str, content: dict[str, Any], device: torch.device = CPU.
     return path
 
 
+def shared(recipe: Recipe) -> dict[str, Any]:
+    """Return the recipe without what differs between the runs of a study: the pair, the method and the adapter."""
+    content = recipe.model_dump(mode="json")
+    for key in ("source", "target", "root"):
+        content["data"].pop(key)
+    content["encoder"].pop("adapter")
+    content.pop("method")
+    return content
+
+
 def commit() -> str | None:
     """Return the checkout's commit, "+" behind it where files differ from it."""
     where = Path(__file__).parent

@@ -61,8 +61,8 @@ def frozen(result: dict[str, Any]) -> str:
         "### Frozen features, 12 pairs of Office-Caltech10",
         "",
         f"`tf_efficientnet_lite0` at {result['recipe']['data']['image_size']} px, ImageNet weights, split 4/3/3, "
-        f"{result['recipe']['training']['steps']} steps, seeds {listed(seeds)}. H-score with the fixed / the data-driven "
-        "threshold, per-class accuracy with the same two, and AUROC, in percent.",
+        f"{result['recipe']['training']['steps']} steps, seeds {listed(seeds)}. H-score with the fixed / the "
+        "data-driven threshold, per-class accuracy with the same two, and AUROC, in percent.",
         "",
         "| pair | " + " | ".join(arms) + " |",
         "|---|" + "---|" * len(arms),

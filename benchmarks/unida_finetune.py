@@ -11,9 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.common import CPU, data_folder, write_result
+from benchmarks.common import CPU, data_folder, shared, write_result
 from uda.experiment import run
-from uda.recipe import Recipe, build, published_layers
+from uda.recipe import build, published_layers
 
 PAIRS = (("dslr", "amazon"), ("amazon", "webcam"))
 CURVES = ("h_score", "auroc", "known_accuracy", "unknown_accuracy")
@@ -61,15 +61,6 @@ def curves(out: Path) -> list[dict[str, Any]]:
     columns = [name for name in ("seed", "step", *CURVES) if name in history]
     rows = evaluated[columns].to_dict("records")
     return [{str(name): value for name, value in row.items()} for row in rows]
-
-
-def shared(recipe: Recipe) -> dict[str, Any]:
-    """Return the recipe without what differs between the runs."""
-    content = recipe.model_dump(mode="json")
-    for key in ("source", "target"):
-        content["data"].pop(key)
-    content.pop("method")
-    return content
 
 
 if __name__ == "__main__":

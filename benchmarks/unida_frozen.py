@@ -9,7 +9,7 @@ import statistics
 from collections import defaultdict
 from typing import Any
 
-from benchmarks.common import CPU, data_folder, mean, run_seed, write_result
+from benchmarks.common import CPU, data_folder, mean, run_seed, shared, write_result
 from uda.assemble import prepare_inputs
 from uda.pair import load_domains
 from uda.recipe import build, published_layers
@@ -43,7 +43,7 @@ def main() -> None:
             rows += [{"source": source, "target": target, "adapter": adapter, **run} for run in runs]
             h_scores = [run["by_rejection"]["fixed"]["h_score"] for run in runs]
             print(f"{source} → {target}: {runs[0]['method']}: fixed-threshold H {h_scores}", flush=True)
-        write_result("unida_frozen", {"recipe": recipe.model_dump(mode="json"), "runs": rows, "means": means(rows)})
+        write_result("unida_frozen", {"recipe": shared(recipe), "runs": rows, "means": means(rows)})
     print(table(rows))
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from uda.assemble import build_task, frozen_features, square
-from uda.datasets.folders import join, read_folder
+from uda.datasets.folders import scan
 from uda.datasets.table import ImageTable
 from uda.errors import UserError
 from uda.experiment import Settings, read_metrics, run
@@ -73,7 +73,7 @@ class Result:
 def adapt(
     source: str | Path | None = None,
     target: str | Path | None = None,
-    method: str = "dance",
+    method: str | None = None,
     out: str | Path | None = None,
     device: str | None = None,
     config: str | Path | None = None,
@@ -81,14 +81,15 @@ def adapt(
 ) -> Result:
     """Adapt a labelled source to an unlabelled target and return the result (universal domain adaptation).
 
-    source, target: as on the command line; neither = the built-in data. overrides: recipe keys with double underscores
-    for dots, for instance `training__steps=300`, `encoder__freeze=True`, `seeds=[0, 1]`.
+    source, target: as on the command line; neither = the built-in data. method: the recipe's, or DANCE. overrides: recipe
+    keys with double underscores for dots, for instance `training__steps=300`, `encoder__freeze=True`, `seeds=[0, 1]`.
     """
     given: Tree = {"data": {k: str(v) for k, v in (("source", source), ("target", target)) if v is not None}}
     layers: list[Tree] = [read_layer(Path(config))] if config else []
-    layers += [given | {"method": {"name": method}}, *(_layer(key, value) for key, value in overrides.items())]
+    chosen_method: Tree = {"method": {"name": method}} if method else {}
+    layers += [given | chosen_method, *(_layer(key, value) for key, value in overrides.items())]
     recipe = build([*published_layers("unida", dataset_name(*named_data(layers)), is_frozen(layers)), *layers])
-    folder = Path(out) if out else new_folder(Path("runs") / f"unida-{method}")
+    folder = Path(out) if out else new_folder(Path("runs") / f"unida-{recipe.method['name']}")
     check_out(folder)
     chosen = choose_device(device)
     content = run(recipe, folder, Settings(chosen, progress=False))
@@ -147,7 +148,16 @@ def _table(images: "str | Path | Tensor") -> ImageTable:
             )
         names = tuple(f"image-{number}" for number in range(len(images)))
         return ImageTable("the images given", names, np.full(len(images), -1, dtype=np.int64), (), images)
-    return join(list(read_folder(images).tables.values()), str(images))
+    if not isinstance(images, str | Path):
+        raise UserError(f"predict wants a folder or a uint8 tensor (N, 3, H, W), not {type(images).__name__}")
+    root = Path(images)
+    if not root.is_dir():
+        raise UserError(f"'{root}' is no folder of images; predict takes a folder, in which all images are classified")
+    # Labels are not looked at, so any arrangement of folders will do.
+    files = tuple(scan(root).all_files())
+    if not files:
+        raise UserError(f"'{root}' holds no images; name a folder that does")
+    return ImageTable(str(root), files, np.full(len(files), -1, dtype=np.int64), ())
 
 
 def _layer(key: str, value: Any) -> Tree:

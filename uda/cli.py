@@ -5,6 +5,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -85,6 +86,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from uda.training.loop import Interrupted
     from uda.training.outputs import DISK_FULL
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show "→" is no reason to lose a run
     try:
         flags = parser().parse_args(arguments)
         if flags.task not in TASKS:
@@ -142,6 +146,12 @@ def run_predict(flags: argparse.Namespace) -> None:
 
     if flags.source is None or flags.target is None:
         raise UserError("predict wants --source RUN (the folder of a finished run) and --target FOLDER (the images)")
+    unused = {"--seeds": flags.seeds, "--steps": flags.steps, "--split": flags.split, "--set": flags.set or None}
+    given = [name for name, value in unused.items() if value is not None]
+    if given:
+        raise UserError(
+            f"predict takes the run as it is and no {given[0]}; of several seeds name one: --source RUN/seed-N"
+        )
     if flags.out is not None and (flags.out / "predictions.csv").exists():
         raise UserError(f"'{flags.out}' holds predictions already; give another --out")
     result = load(flags.source, device=str(choose_device(flags.device, flags.deterministic)))
@@ -237,7 +247,11 @@ def check_resumable(recipe: "Recipe", out: Path) -> None:
     from uda.layers import read_layer
     from uda.recipe import build, differences
 
-    found = differences(build([read_layer(out / "recipe.yaml")]), recipe)
+    begun = build([read_layer(out / "recipe.yaml")])
+    found = differences(begun, recipe)
+    more_seeds = len(begun.seeds) > 1 and set(begun.seeds) <= set(recipe.seeds)
+    if begun.seeds != recipe.seeds and not more_seeds:
+        found.append(f"seeds: {begun.seeds} → {recipe.seeds}")
     if found:
         raise UserError(
             f"'{out}' was begun with another recipe ({'; '.join(found[:3])}); resume with the values it has, or give "
@@ -266,4 +280,6 @@ def print_figures(content: dict[str, Any], out: Path) -> None:
     if "difference" in content:
         print(f"\npaired difference against {content['difference']['against']}")
         print(difference_table(content["difference"]).to_string(index=False))
+        if len(content["seeds"]) == 1:
+            print(f"\ncomparison: {out / 'summary.html'}")
     print(f"\nreport: {out / 'report.html'}")

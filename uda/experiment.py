@@ -85,6 +85,8 @@ def run(recipe: Recipe, out: Path, settings: Settings, baseline: Recipe | None =
         settings.say(line)
     for warning in found.warnings:
         settings.say(f"warning: {warning}")
+    if baseline is not None and baseline.data != recipe.data:
+        find_domains(baseline.data, settings.download)  # refused now, not when the first arm has been trained
     # Weights that cannot be had shall be known before thousands of images are decoded.
     for each in (recipe, baseline or recipe):
         create_encoder(each.encoder.backbone, each.encoder.weights, each.data.image_size)
@@ -148,8 +150,8 @@ def run_seed(
     answer = task.last_answer
     assert answer is not None  # train ends with an evaluation
     content = seed_content(recipe, domains, task, answer, seed)
-    write_json(folder / "metrics.json", content)
     write_seed_outputs(folder, own, domains, inputs, task, answer, content, origin)
+    write_json(folder / "metrics.json", content)  # last: a run with this file is a finished one
     return SeedResult(seed, task, answer, content, folder)
 
 

@@ -72,7 +72,14 @@ def settle(found: Resolved, recipe: DataRecipe) -> Found:
         present_classes(found.source), present_classes(found.target), recipe.setting, recipe.split, found.dataset
     )
     source, target = apply(sets, found.source, found.target)
-    return Found(source, target, sets, (*found.lines, sets.describe()), found.warnings)
+    used = f"used: {len(source)} source images of {', '.join(sets.source)}; {len(target)} target images"
+    warnings = found.warnings
+    if sets.target_private and not target.classes:
+        warnings = (
+            *warnings,
+            "the target has no class folders, so the split cannot restrict it: all its images are used",
+        )
+    return Found(source, target, sets, (*found.lines, sets.describe(), used), warnings)
 
 
 def decode_domains(found: Found, recipe: DataRecipe, progress: bool = True) -> Domains:

@@ -36,7 +36,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class DataRecipe(_Section):
@@ -185,13 +185,13 @@ def _kept_options(method: Tree, name: str) -> Tree:
 
 def _options_model(kind: type, name: str, **extra: Any) -> type[BaseModel]:
     """Return a model of a constructor's keyword-only arguments: their defaults live there and nowhere else."""
-    hints = get_type_hints(kind.__init__)  # type: ignore[misc]
+    hints = get_type_hints(kind.__init__, include_extras=True)  # type: ignore[misc]
     parameters = inspect.signature(kind).parameters.values()
     fields: dict[str, Any] = {
         p.name: (hints[p.name], p.default) for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY
     }
-    fields |= {key: (type(value), value) for key, value in extra.items()}
-    return create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
+    fields |= {key: (Annotated[type(value), Field(ge=0)], value) for key, value in extra.items()}
+    return create_model(name, __config__=ConfigDict(extra="forbid", allow_inf_nan=False), **fields)
 
 
 def _check_keys(tree: Tree, method: type, objectives: Mapping[str, type]) -> None:

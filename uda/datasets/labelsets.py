@@ -102,6 +102,10 @@ def apply(sets: LabelSets, source: ImageTable, target: ImageTable) -> tuple[Imag
     UserError names a class that the sets say is there and the table has no image of.
     """
     check_source(source)
+    if "unknown" in sets.source:
+        raise UserError(
+            f"{source.name} has a class named 'unknown', which is what rejected images are called: rename that class"
+        )
     _require(sets.source, source)
     if target.classes:
         _require(sets.target, target)

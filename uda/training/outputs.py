@@ -18,7 +18,8 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file in one rename."""
     temporary = _beside(path)
     try:
-        temporary.write_text(text, encoding="utf-8")
+        # A file name that is not UTF-8 is written with the bytes that it has.
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

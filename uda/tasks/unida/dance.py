@@ -9,7 +9,7 @@ from torch import Tensor
 from uda.clock import Clock
 from uda.nn.memory import MemoryBank
 from uda.ssl.functional import entropy_separation, neighborhood_clustering
-from uda.tasks.unida.method import Features, Method, Setup
+from uda.tasks.unida.method import Features, Fraction, Method, NotNegative, Positive, Setup
 
 
 class Dance(Method):
@@ -34,10 +34,10 @@ class Dance(Method):
         self,
         setup: Setup,
         *,
-        temperature: float = 0.05,
-        eta: float = 0.05,
-        margin: float = 0.5,
-        start: float = 0.0,
+        temperature: Positive = 0.05,
+        eta: NotNegative = 0.05,
+        margin: NotNegative = 0.5,
+        start: Fraction = 0.0,
         compat: Literal["paper", "official"] = "paper",
     ):
         super().__init__(setup, temperature=temperature)

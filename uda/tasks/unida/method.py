@@ -2,14 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from uda.clock import Clock
 from uda.nn.heads import CosineClassifier
 from uda.ssl.functional import entropy
+
+# What a recipe may set an option to; refused before anything trains.
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,7 @@ class Method(nn.Module):
     uses_target: ClassVar[bool] = False
     moves_features: ClassVar[bool] = False
 
-    def __init__(self, setup: Setup, *, temperature: float = 0.05):
+    def __init__(self, setup: Setup, *, temperature: Positive = 0.05):
         super().__init__()
         self.setup = setup
         self.classifier = CosineClassifier(setup.dim, setup.n_classes, temperature)
