@@ -368,7 +368,7 @@ def test_resume_under_another_recipe(said: Any, halfway: Path, changes: tuple[ob
 
 def test_resume_under_another_seed(said: Any, halfway: Path) -> None:
     message = said("--resume", "--out", halfway, "--seeds", 1)
-    assert "step-8' comes from another seed" in message
+    assert "was begun with another recipe (seeds: [0] → [1])" in message
 
 
 def test_resume_on_other_data(said: Any, halfway: Path, domains: Path, tmp_path: Path) -> None:
@@ -426,3 +426,54 @@ def test_random_frozen_features_are_the_same_when_a_run_resumes() -> None:
     rows = torch.arange(15).numpy()
     assert torch.equal(passes[0].batch(rows), passes[1].batch(rows))
     assert passes[0].batch(rows).shape[:2] == (15, 2)  # images, passes
+
+
+# what a first user ran into
+
+
+def test_a_class_that_is_called_unknown(said: Any, tmp_path: Path) -> None:
+    source = draw_classes(tmp_path / "source", {"cat": 4, "unknown": 4})
+    target = draw_classes(tmp_path / "target", {"cat": 4, "dog": 4})
+    message = said("--source", source, "--target", target, *SMALL, "--out", tmp_path / "out")
+    assert "a class named 'unknown'" in message
+    assert "rename that class" in message
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="this system's file names are always Unicode")
+def test_a_file_name_that_is_not_unicode(domains: Path, tmp_path: Path) -> None:
+    target = tmp_path / "flat"
+    target.mkdir()
+    for picture in (domains / "sketch").rglob("*.png"):
+        shutil.copy(picture, target / f"{picture.parent.name}-{picture.name}")
+    first = min(target.iterdir())
+    os.rename(first, os.fsencode(target) + b"/bad\xff.png")  # noqa: PTH104  (a Path cannot be given as bytes)
+    out = tmp_path / "out"
+    assert command("--source", domains / "photo", "--target", target, *SMALL, "--steps", 2, "--out", out) == 0
+    assert b"bad\xff.png" in (out / "predictions.csv").read_bytes()
+    assert (out / "report.html").stat().st_size > 0
+
+
+def test_a_comparison_on_data_that_is_not_there_is_refused_at_once(said: Any, ends: Any, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    said(*ends, *SMALL, "--steps", 2, "--out", out, "--compare", "data.split=50/1/1")
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["method.temperature=-1", "method.temperature=0", "method.eta=nan", "method.start=7", "training.lr=inf"],
+)
+def test_values_of_no_sense(said: Any, value: str) -> None:
+    assert f"recipe key '{value.partition('=')[0]}' cannot be" in said("--set", value)
+
+
+def test_predict_refuses_what_it_would_ignore(said: Any, finished: Path, domains: Path) -> None:
+    message = said("--task", "predict", "--source", finished, "--target", domains / "sketch", "--seeds", 7)
+    assert "no --seeds" in message
+    assert "--source RUN/seed-N" in message
+
+
+def test_resume_keeps_the_seeds_of_several(said: Any, tmp_path: Path, ends: Any) -> None:
+    out = tmp_path / "out"
+    assert command(*ends, *SMALL, "--steps", 2, "--seeds", 0, 1, "--out", out) == 0
+    assert "seeds: [0, 1] → [0]" in said("--resume", "--out", out, "--seeds", 0)

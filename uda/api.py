@@ -81,8 +81,8 @@ def adapt(
 ) -> Result:
     """Adapt a labelled source to an unlabelled target and return the result (universal domain adaptation).
 
-    source, target: as on the command line; neither = the built-in data. method: the recipe's, or DANCE. overrides: recipe
-    keys with double underscores for dots, for instance `training__steps=300`, `encoder__freeze=True`, `seeds=[0, 1]`.
+    source, target: as on the command line; neither = the built-in data. method: the recipe's, or DANCE. overrides:
+    recipe keys with double underscores for dots: `training__steps=300`, `encoder__freeze=True`, `seeds=[0, 1]`.
     """
     given: Tree = {"data": {k: str(v) for k, v in (("source", source), ("target", target)) if v is not None}}
     layers: list[Tree] = [read_layer(Path(config))] if config else []
@@ -152,7 +152,7 @@ def _table(images: "str | Path | Tensor") -> ImageTable:
         raise UserError(f"predict wants a folder or a uint8 tensor (N, 3, H, W), not {type(images).__name__}")
     root = Path(images)
     if not root.is_dir():
-        raise UserError(f"'{root}' is no folder of images; predict takes a folder, in which all images are classified")
+        raise UserError(f"folder {root} does not exist: name a folder, in which all images are then classified")
     # Labels are not looked at, so any arrangement of folders will do.
     files = tuple(scan(root).all_files())
     if not files:

@@ -225,13 +225,16 @@ def baseline_recipe(recipe: "Recipe", layers: Sequence[dict[str, Any]], override
 
     Raises UserError where nothing would differ, or the seeds would.
     """
-    from uda.layers import assignment
+    from uda.layers import assignment, written_out
     from uda.recipe import build, differences
 
-    kept = [{k: v for k, v in layer.items() if overrides or k != "objectives"} for layer in layers]
     changes = [assignment(text) for text in overrides] or [{"method": "source_only"}]
-    # Options that were set without a method's name are those of the method in force.
-    baseline = build([{"method": recipe.method["name"]}, *kept, *changes])
+    kept = []
+    for layer in map(written_out, layers):
+        # Options that were set without a method's name are those of this arm's method.
+        own = {"method": {"name": recipe.method["name"]} | layer["method"]} if layer.get("method") else {}
+        kept.append({k: v for k, v in layer.items() if overrides or k != "objectives"} | own)
+    baseline = build([*kept, *changes])
     if baseline.seeds != recipe.seeds:
         raise UserError("--compare cannot change the seeds, for both arms share them; give them by --seeds")
     if not differences(recipe, baseline):

@@ -135,9 +135,11 @@ _SECTIONS: dict[str, type[BaseModel]] = {"data": DataRecipe, "encoder": EncoderR
 
 def build(layers: Iterable[Tree]) -> Recipe:
     """Merge layers, weakest first, and validate; UserError for an unknown key (with the nearest) or a useless value."""
+    written = [written_out(layer) for layer in layers]
+    named = [layer["method"]["name"] for layer in written if (layer.get("method") or {}).get("name")]
     merged: Tree = {}
-    for layer in layers:
-        merged = _merge(merged, written_out(layer))
+    for layer in written:
+        merged = _merge(merged, _for_method(layer, str(named[-1])) if named else layer)
     method = dict(merged.get("method") or {})
     kind = find_method(str(method.setdefault("name", "dance")))
     objectives = {str(name): find_objective(str(name)) for name in merged.get("objectives") or {}}
@@ -164,11 +166,9 @@ def differences(a: Recipe, b: Recipe) -> list[str]:
 
 
 def _merge(below: Tree, above: Tree) -> Tree:
-    """Merge two trees; options of a method that another one replaces stay only where both have them."""
+    """Merge two trees, the second over the first."""
     merged = dict(below)
     for key, value in above.items():
-        if key == "method" and isinstance(value, Mapping) and "method" in merged and value.get("name"):
-            merged["method"] = _kept_options(merged["method"], str(value["name"]))
         if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
             merged[key] = _merge(merged[key], dict(value))
         else:
@@ -176,11 +176,17 @@ def _merge(below: Tree, above: Tree) -> Tree:
     return merged
 
 
-def _kept_options(method: Tree, name: str) -> Tree:
-    """Return the options that stay when the method `name` takes over; a key that no method has stays, to be refused."""
-    old = _options_model(find_method(str(method["name"])), "method").model_fields if method.get("name") else {}
+def _for_method(layer: Tree, name: str) -> Tree:
+    """Return a layer without the options of a method that `name` replaces, but for those that both have.
+
+    A layer that names no method speaks of the one in force, and a key that no method has stays: both are checked later.
+    """
+    method = layer.get("method") or {}
+    if method.get("name") in (None, name):
+        return layer
+    old = _options_model(find_method(str(method["name"])), "method").model_fields
     new = _options_model(find_method(name), "method").model_fields
-    return {key: value for key, value in method.items() if key in new or key not in old}
+    return layer | {"method": {key: value for key, value in method.items() if key in new or key not in old}}
 
 
 def _options_model(kind: type, name: str, **extra: Any) -> type[BaseModel]:
