@@ -127,7 +127,7 @@ class Recipe(_Section):
 
     def dump(self) -> str:
         """Return the recipe as YAML that `build` reads back to the same recipe."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)  # ASCII: PyYAML loses U+0085 otherwise
 
 
 _SECTIONS: dict[str, type[BaseModel]] = {"data": DataRecipe, "encoder": EncoderRecipe, "training": TrainingRecipe}
