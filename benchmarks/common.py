@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 
-from uda.assemble import Inputs, build_task, check_recipe, method_label, unida_data
 from uda.errors import UserError
-from uda.experiment import Settings, environment, loop_options
-from uda.pair import Domains
-from uda.recipe import Recipe
+from uda.experiments.content import environment
+from uda.experiments.experiment import Settings, loop_options
+from uda.experiments.unida.assemble import Inputs, build_task, check_recipe, method_label, unida_data
+from uda.experiments.unida.domains import Domains
+from uda.recipe import Recipe, UnidaRecipe
 from uda.training.checkpoint import Identity
 from uda.training.loop import train
 from uda.training.outputs import write_json
@@ -32,7 +33,9 @@ def data_folder(name: str) -> Path:
     raise UserError(f"'{name}' is not below $UDA_DATA or ./data; set UDA_DATA to the folder that holds it")
 
 
-def run_seed(recipe: Recipe, domains: Domains, inputs: Inputs, seed: int, settings: Settings = CPU) -> dict[str, Any]:
+def run_seed(
+    recipe: UnidaRecipe, domains: Domains, inputs: Inputs, seed: int, settings: Settings = CPU
+) -> dict[str, Any]:
     """Train one seed in a temporary folder; return its metrics under every rejection rule, and the seconds it took."""
     check_recipe(recipe)
     task = build_task(recipe, unida_data(domains, inputs), inputs.backbone, seed)

@@ -11,11 +11,11 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmarks.common import CPU, mean, run_seed, write_result
-from uda.assemble import prepare_inputs
 from uda.datasets.builtin import IMAGES_SHA256
+from uda.experiments.unida.assemble import prepare_inputs
+from uda.experiments.unida.domains import load_domains
 from uda.metrics import paired_difference
-from uda.pair import load_domains
-from uda.recipe import build, published_layers
+from uda.recipe import UnidaRecipe, build_as, published_layers
 
 DEMO = "the demo"
 BASELINE = "source_only"
@@ -32,7 +32,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     flags = parser.parse_args()
-    recipes = {arm: build([*published_layers("unida", "builtin", frozen=False), layer]) for arm, layer in ARMS.items()}
+    recipes = {
+        arm: build_as(UnidaRecipe, [*published_layers("unida", "builtin", frozen=False), layer])
+        for arm, layer in ARMS.items()
+    }
     rule = recipes[DEMO].rejection
     domains = load_domains(recipes[DEMO].data, progress=False)
     inputs = prepare_inputs(recipes[DEMO], domains, CPU.device, progress=False)

@@ -12,8 +12,9 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.common import CPU, data_folder, shared, write_result
-from uda.experiment import run
-from uda.recipe import build, published_layers
+from uda.experiments.experiment import run
+from uda.experiments.unida.experiment import UnidaExperiment
+from uda.recipe import UnidaRecipe, build_as, published_layers
 
 PAIRS = (("dslr", "amazon"), ("amazon", "webcam"))
 CURVES = ("h_score", "auroc", "known_accuracy", "unknown_accuracy")
@@ -32,17 +33,18 @@ def main() -> None:
     for source, target in PAIRS:
         arms = {}
         for method in ("source_only", "dance"):
-            recipe = build(
+            recipe = build_as(
+                UnidaRecipe,
                 [
                     *published_layers("unida", "office_caltech10", frozen=False),
                     {"data": {"source": str(root / source), "target": str(root / target), "split": "4/3/3"}},
                     {"data": {"image_size": 128}, "encoder": {"backbone": "tf_efficientnet_lite0"}},
                     {"method": {"name": method}, "rejection": "fixed", "seeds": flags.seeds},
                     {"training": {"steps": flags.steps, "evaluate_every": 100, "checkpoint_every": 100}},
-                ]
+                ],
             )
             out = flags.out / f"{source}-{target}-{method}"
-            content = run(recipe, out, CPU)
+            content = run(UnidaExperiment(), recipe, out, CPU)
             arms[method] = {
                 "per_seed": content["per_seed"],
                 "by_rejection": content["by_rejection"],

@@ -10,9 +10,9 @@ from collections import defaultdict
 from typing import Any
 
 from benchmarks.common import CPU, data_folder, mean, run_seed, shared, write_result
-from uda.assemble import prepare_inputs
-from uda.pair import load_domains
-from uda.recipe import build, published_layers
+from uda.experiments.unida.assemble import prepare_inputs
+from uda.experiments.unida.domains import load_domains
+from uda.recipe import UnidaRecipe, build_as, published_layers
 
 DOMAINS = ("amazon", "caltech10", "dslr", "webcam")
 ARMS = tuple(itertools.product(("source_only", "dance"), (False, True)))
@@ -29,13 +29,14 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for source, target in itertools.permutations(DOMAINS, 2):
         for method, adapter in ARMS:
-            recipe = build(
+            recipe = build_as(
+                UnidaRecipe,
                 [
                     *published_layers("unida", "office_caltech10", frozen=True),
                     {"data": {"source": str(root / source), "target": str(root / target), "split": "4/3/3"}},
                     {"encoder": {"backbone": "tf_efficientnet_lite0", "freeze": True, "adapter": adapter}},
                     {"method": {"name": method}, "training": {"steps": flags.steps}, "seeds": flags.seeds},
-                ]
+                ],
             )
             domains = load_domains(recipe.data, progress=False)
             inputs = prepare_inputs(recipe, domains, CPU.device, progress=False)

@@ -15,9 +15,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from tests.tiny import adapt, command, draw_classes, newest
-from uda.assemble import method_label
-from uda.cli import baseline_begun, output_folder, parser
+from uda.cli import output_folder, parser
 from uda.errors import UserError
+from uda.experiments.unida.assemble import method_label
+from uda.flags import baseline_begun
 from uda.layers import read_layer
 from uda.recipe import build
 from uda.tasks.unida import UniDA
@@ -303,7 +304,7 @@ def test_help_lists_tasks_methods_and_objectives(capsys: pytest.CaptureFixture[s
         command("--help")
     assert caught.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "tasks: unida, predict" in text
+    assert "tasks: unida, pretrain, probe, predict" in text
     assert "source_only" in text
     assert "rotation" in text
 

@@ -14,7 +14,7 @@ from huggingface_hub import constants
 
 from tests.conftest import SmallDisk
 from tests.tiny import SMALL, assert_same_run, command, draw_classes, newest, tiny_domains, tiny_recipe
-from uda.assemble import prepare_inputs
+from uda.experiments.unida.assemble import prepare_inputs
 from uda.training.checkpoint import saved_steps
 
 CHECKOUT = Path(__file__).parents[1]

@@ -6,8 +6,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uda.cli import parser, recipe_layers
+from uda.cli import parser
 from uda.errors import UserError
+from uda.flags import recipe_layers
 from uda.layers import assignment, configs_folder, is_frozen, named_data, published_layers, read_layer
 from uda.recipe import Recipe, Tree, build, differences
 from uda.ssl import OBJECTIVES
@@ -175,13 +176,16 @@ def test_an_unknown_key_is_named_with_the_nearest(text: str, nearest: str | None
         ("seeds=[0, 0]", "'seeds' cannot be ['0', '0']: each seed once"),
         ("seeds=[-1]", "'seeds.0' cannot be '-1'"),
         ("seeds=[]", "'seeds' cannot be []"),
-        ("task=dance", "'task' cannot be 'dance'"),
     ],
 )
 def test_a_value_of_no_use_names_its_key(text: str, words: str) -> None:
     message = refused(assignment(text))
     assert words in message
     assert message.endswith("give another value")
+
+
+def test_a_task_that_does_not_exist_is_named_with_the_nearest() -> None:
+    assert "unknown task 'pretrian': did you mean pretrain?" in refused(assignment("task=pretrian"))
 
 
 @pytest.mark.parametrize("text", ["data=office", "training=5", "encoder=resnet50", "objectives.rotation=0.5"])

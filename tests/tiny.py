@@ -11,12 +11,12 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
-from uda.assemble import build_task, prepare_inputs, unida_data
 from uda.cli import main
 from uda.datasets.resolve import Resolved
 from uda.datasets.table import ImageTable
-from uda.pair import Domains, decode_domains, settle
-from uda.recipe import Recipe, Tree, build
+from uda.experiments.unida.assemble import build_task, prepare_inputs, unida_data
+from uda.experiments.unida.domains import Domains, decode_domains, settle
+from uda.recipe import Tree, UnidaRecipe, build_as
 from uda.tasks.unida import UniDA
 
 SIZE = 16
@@ -62,24 +62,24 @@ def table(name: str, classes: tuple[str, ...], count: int, noise: int = 20) -> I
     return ImageTable(name, paths, labels, classes, torch.from_numpy(images.transpose(0, 3, 1, 2).copy()))
 
 
-def tiny_recipe(*layers: Tree) -> Recipe:
+def tiny_recipe(*layers: Tree) -> UnidaRecipe:
     """Return the recipe of the smallest network, with changes."""
     small: Tree = {
         "data": {"image_size": SIZE, "stored_size": SIZE},
         "encoder": {"backbone": "smallconv", "weights": "none"},
         "training": {"steps": 12, "batch_size": 6, "lr": 0.05, "evaluate_every": 0, "checkpoint_every": 5},
     }
-    return build([small, *layers])
+    return build_as(UnidaRecipe, [small, *layers])
 
 
-def tiny_domains(recipe: Recipe) -> Domains:
+def tiny_domains(recipe: UnidaRecipe) -> Domains:
     """Return two domains in memory, 15 images each."""
     source, target = table("photo", ("apple", "bird", "cat"), 5), table("sketch", ("apple", "bird", "dog"), 5, 60)
     found = settle(Resolved((source,), (target,), None, (), ()), recipe.data)
     return decode_domains(found, recipe.data, progress=False)
 
 
-def tiny_task(recipe: Recipe, seed: int = 0) -> UniDA:
+def tiny_task(recipe: UnidaRecipe, seed: int = 0) -> UniDA:
     """Return a fresh task on `tiny_domains`."""
     domains = tiny_domains(recipe)
     inputs = prepare_inputs(recipe, domains, torch.device("cpu"), progress=False)

@@ -10,17 +10,18 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from uda.assemble import build_task, frozen_features, square
 from uda.datasets.folders import scan
 from uda.datasets.table import ImageTable
 from uda.errors import UserError
-from uda.experiment import Settings, read_metrics, run
+from uda.experiments import EXPERIMENTS
+from uda.experiments.experiment import Settings, read_metrics, run
+from uda.experiments.parts import dataset_name, frozen_features, load_domain, square
+from uda.experiments.unida.assemble import build_task
+from uda.experiments.unida.outputs import predictions_table
 from uda.layers import Tree, is_frozen, named_data, published_layers, read_layer
 from uda.nn.encoder import TimmEncoder, create_encoder
-from uda.pair import dataset_name, load_domain
 from uda.places import check_out, choose_device, new_folder
-from uda.recipe import Recipe, build
-from uda.results import predictions_table
+from uda.recipe import UnidaRecipe, build_as
 from uda.tasks.unida import UniDA, UnidaData
 from uda.training.checkpoint import load_checkpoint
 
@@ -30,7 +31,7 @@ class Result:
     """A finished run: its figures, and its model to classify other images with."""
 
     folder: Path
-    recipe: Recipe
+    recipe: UnidaRecipe
     content: dict[str, Any]
     device: torch.device
 
@@ -88,11 +89,12 @@ def adapt(
     layers: list[Tree] = [read_layer(Path(config))] if config else []
     chosen_method: Tree = {"method": {"name": method}} if method else {}
     layers += [given | chosen_method, *(_layer(key, value) for key, value in overrides.items())]
-    recipe = build([*published_layers("unida", dataset_name(*named_data(layers)), is_frozen(layers)), *layers])
+    published = published_layers("unida", dataset_name(*named_data(layers)), is_frozen(layers))
+    recipe = build_as(UnidaRecipe, [*published, *layers])
     folder = Path(out) if out else new_folder(Path("runs") / f"unida-{recipe.method['name']}")
     check_out(folder)
     chosen = choose_device(device)
-    content = run(recipe, folder, Settings(chosen, progress=False))
+    content = run(EXPERIMENTS["unida"], recipe, folder, Settings(chosen, progress=False))
     return Result(folder, recipe, content, chosen)
 
 
@@ -100,7 +102,7 @@ def load(folder: str | Path, device: str | None = None) -> Result:
     """Return the result of a finished run from its output folder; of several seeds, predictions use the first."""
     path = Path(folder)
     content = read_metrics(path)
-    return Result(path, build([read_layer(path / "recipe.yaml")]), content, choose_device(device))
+    return Result(path, build_as(UnidaRecipe, [read_layer(path / "recipe.yaml")]), content, choose_device(device))
 
 
 def restore(result: Result) -> tuple[UniDA, TimmEncoder | None]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from uda.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
-    from uda.recipe import Recipe
+    from uda.experiments.experiment import Settings
 
 EXIT_OK, EXIT_BROKE, EXIT_USER, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -32,19 +32,20 @@ class _Parser(argparse.ArgumentParser):
 def parser() -> argparse.ArgumentParser:
     """Return the parser; its help lists tasks, methods and objectives."""
     from uda.ssl import OBJECTIVES
-    from uda.tasks.unida import METHODS
+    from uda.tasks import METHODS
 
     made = _Parser(
         prog="run.py",
         allow_abbrev=False,
         description="Self-supervision for domain adaptation. With no data named, the built-in data is used.",
-        epilog=f"tasks: {', '.join(TASKS)}. methods of unida: {', '.join(METHODS)}. "
-        f"objectives: {', '.join(OBJECTIVES)}.",
+        epilog=f"tasks: {', '.join(TASKS)}. "
+        + "".join(f"methods of {task}: {', '.join(methods)}. " for task, methods in METHODS.items())
+        + f"objectives: {', '.join(OBJECTIVES)}; placebo:NAME is NAME with random answers.",
     )
     add = made.add_argument
     add("--task", default="unida", metavar="T", help=f"what to do: {', '.join(TASKS)} (default: unida)")
-    add("--method", metavar="M", help="adaptation method (default: dance)")
-    add("--objective", nargs="+", metavar="O", help="self-supervised objectives added on the target's images")
+    add("--method", metavar="M", help="the task's method (default: the first of its list)")
+    add("--objective", nargs="+", metavar="O", help="self-supervised objectives")
     add("--source", metavar="S", help="dataset/domain, a data set, a folder; for predict: the folder of a finished run")
     add("--target", metavar="T", help="dataset/domain, a bare domain of the source's data set, or a folder")
     add("--setting", help="the data set's published label sets: closed, partial, open, open-partial")
@@ -62,6 +63,11 @@ def parser() -> argparse.ArgumentParser:
     add("--weights", metavar="FILE|none", help="backbone weights; none = random (default: see the README)")
     add("--freeze", action="store_true", default=None, help="compute features once; train only what stands on them")
     add("--image-size", type=int, metavar="N", help="pixels of a side that the backbone sees")
+    add(
+        "--labels",
+        metavar="SHARE",
+        help="labels that training may use: 10%% or 40 (pretrain: joins --method supervised)",
+    )
     add("--steps", type=int, metavar="N", help="training steps")
     add("--batch-size", type=int, metavar="N", help="images of each domain in a step")
     add("--seeds", nargs="+", type=int, metavar="N", help="one run a seed, and their summary (default: 0)")
@@ -71,6 +77,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="also run without self-supervision, or with these values instead",
     )
+    add("--sweep", nargs="+", metavar="KEY=A,B,C", help="run every combination of these values, and table them")
     add("--out", type=Path, metavar="DIR", help="output folder (default: a new one below runs/)")
     add("--resume", action="store_true", help="go on with the run in --out from its newest checkpoint")
     add("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
@@ -115,27 +122,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return EXIT_OK
 
 
-def run_unida(flags: argparse.Namespace) -> None:
-    """Adapt to a target domain, write the output folder, and print the figures."""
-    from uda.experiment import BASELINE, Settings, run
-    from uda.places import choose_device
+def run_experiment(flags: argparse.Namespace) -> None:
+    """Run a task's recipe, write the output folder, and print the figures."""
+    from uda.experiments import EXPERIMENTS
+    from uda.experiments.experiment import BASELINE, run
+    from uda.experiments.sweep import run_sweep
+    from uda.flags import baseline_begun, baseline_recipe, check_resumable, recipe_layers
     from uda.recipe import build
 
     out = output_folder(flags)
     layers = recipe_layers(flags, out)
+    if flags.sweep:
+        print(run_sweep(EXPERIMENTS[flags.task], layers, flags.sweep, out, settings(flags)))
+        return
     recipe = build(layers)
     baseline = None if flags.compare is None else baseline_recipe(recipe, layers, flags.compare)
     if flags.resume:
         check_resumable(recipe, out)
         baseline = baseline_begun(baseline, out / BASELINE, recipe.seeds, check=bool(flags.compare))
-    settings = Settings(
+    content = run(EXPERIMENTS[flags.task], recipe, out, settings(flags), baseline)
+    print_figures(content, out)
+
+
+def settings(flags: argparse.Namespace) -> "Settings":
+    """Return what decides how a run is made, not its numbers."""
+    from uda.experiments.experiment import Settings
+    from uda.places import choose_device
+
+    return Settings(
         device=choose_device(flags.device, flags.deterministic),
         progress=sys.stderr.isatty() or bool(os.environ.get("UDA_PROGRESS")),
         download=flags.download,
         resume=flags.resume,
     )
-    content = run(recipe, out, settings, baseline)
-    print_figures(content, out)
 
 
 def run_predict(flags: argparse.Namespace) -> None:
@@ -164,46 +183,7 @@ def run_predict(flags: argparse.Namespace) -> None:
     print(f"{len(table)} images → {out / 'predictions.csv'}")
 
 
-TASKS = {"unida": run_unida, "predict": run_predict}
-
-
-def recipe_layers(flags: argparse.Namespace, out: Path) -> list[dict[str, Any]]:
-    """Return the recipe's layers, weakest first; a resumed run starts from the recipe it was begun with."""
-    from uda.layers import assignment, is_frozen, named_data, published_layers, read_layer
-    from uda.pair import dataset_name
-
-    config = [read_layer(flags.config)] if flags.config else []
-    given = [*config, *(assignment(text) for text in flags.set), flag_layer(flags)]
-    if flags.resume:
-        return [read_layer(out / "recipe.yaml"), *given]
-    return [*published_layers("unida", dataset_name(*named_data(given)), is_frozen(given)), *given]
-
-
-def flag_layer(flags: argparse.Namespace) -> dict[str, Any]:
-    """Return the flags that were given as a layer of the recipe."""
-    data = {
-        "source": flags.source,
-        "target": flags.target,
-        "setting": flags.setting,
-        "split": flags.split,
-        "root": flags.data_root,
-        "image_size": flags.image_size,
-        "strict": flags.strict,
-    }
-    encoder = {"backbone": flags.backbone, "weights": flags.weights, "freeze": flags.freeze}
-    training = {"steps": flags.steps, "batch_size": flags.batch_size}
-    layer: dict[str, Any] = {}
-    for section, values in (("data", data), ("encoder", encoder), ("training", training)):
-        found = {key: value for key, value in values.items() if value is not None}
-        if found:
-            layer[section] = found
-    if flags.method is not None:
-        layer["method"] = {"name": flags.method}
-    if flags.objective is not None:
-        layer["objectives"] = {name: {} for name in flags.objective}
-    if flags.seeds is not None:
-        layer["seeds"] = flags.seeds
-    return layer
+TASKS = {"unida": run_experiment, "pretrain": run_experiment, "probe": run_experiment, "predict": run_predict}
 
 
 def output_folder(flags: argparse.Namespace) -> Path:
@@ -213,73 +193,23 @@ def output_folder(flags: argparse.Namespace) -> Path:
     if flags.out is None:
         if flags.resume:
             raise UserError("--resume wants --out with the folder of the run to go on with")
-        parts = [flags.task, flags.method or "dance", flags.source, flags.target]
+        usual = {"unida": "dance"}.get(flags.task)
+        parts = [flags.task, flags.method or usual, *(flags.objective or ()), flags.source, flags.target]
         name = "-".join(Path(part).name if os.sep in part else part for part in parts if part)
         return new_folder(Path("runs") / name)
     check_out(flags.out, flags.resume)
     return flags.out
 
 
-def baseline_recipe(recipe: "Recipe", layers: Sequence[dict[str, Any]], overrides: Sequence[str]) -> "Recipe":
-    """Return what --compare runs beside the recipe: the same without self-supervision, or with the overrides.
-
-    Raises UserError where nothing would differ, or the seeds would.
-    """
-    from uda.layers import assignment, written_out
-    from uda.recipe import build, differences
-
-    changes = [assignment(text) for text in overrides] or [{"method": "source_only"}]
-    kept = []
-    for layer in map(written_out, layers):
-        # Options that were set without a method's name are those of this arm's method.
-        own = {"method": {"name": recipe.method["name"]} | layer["method"]} if layer.get("method") else {}
-        kept.append({k: v for k, v in layer.items() if overrides or k != "objectives"} | own)
-    baseline = build([*kept, *changes])
-    if baseline.seeds != recipe.seeds:
-        raise UserError("--compare cannot change the seeds, for both arms share them; give them by --seeds")
-    if not differences(recipe, baseline):
-        raise UserError(
-            "--compare has nothing to compare: the other arm would be the same run; say what it should have instead, "
-            "for example --compare method.temperature=0.1"
-        )
-    return baseline
-
-
-def check_resumable(recipe: "Recipe", out: Path) -> None:
-    """Refuse to resume a run under another recipe, naming what differs."""
-    from uda.layers import read_layer
-    from uda.recipe import build, differences
-
-    begun = build([read_layer(out / "recipe.yaml")])
-    found = differences(begun, recipe)
-    more_seeds = len(begun.seeds) > 1 and set(begun.seeds) <= set(recipe.seeds)
-    if begun.seeds != recipe.seeds and not more_seeds:
-        found.append(f"seeds: {begun.seeds} → {recipe.seeds}")
-    if found:
-        raise UserError(
-            f"'{out}' was begun with another recipe ({'; '.join(found[:3])}); resume with the values it has, or give "
-            "another --out"
-        )
-
-
-def baseline_begun(baseline: "Recipe | None", folder: Path, seeds: list[int], check: bool) -> "Recipe | None":
-    """Return the baseline that a comparison was begun with, so that --resume alone ends it; `check` refuses another."""
-    from uda.layers import read_layer
-    from uda.recipe import build
-
-    if not (folder / "recipe.yaml").is_file():
-        return baseline
-    if baseline is not None and check:
-        check_resumable(baseline, folder)
-    return build([read_layer(folder / "recipe.yaml"), {"seeds": seeds}])
-
-
 def print_figures(content: dict[str, Any], out: Path) -> None:
     """Print the metrics with their intervals, the paired difference if there is one, and where the rest lies."""
     from uda.report.tables import difference_table, metrics_table
 
-    print(f"\n{content['method']}: {content['source']} → {content['target']}, seeds {content['seeds']}")
+    where = " → ".join(content[key] for key in ("source", "target") if key in content)
+    print(f"\n{content['method']}: {where}, seeds {content['seeds']}")
     print(metrics_table(content["metrics"], content["std"], content["ci95"]).iloc[:, :4].to_string(index=False))
+    for warning in content.get("warnings", ()):
+        print(f"warning: {warning}")
     if "difference" in content:
         print(f"\npaired difference against {content['difference']['against']}")
         print(difference_table(content["difference"]).to_string(index=False))

@@ -11,7 +11,8 @@ import uda
 from uda.errors import UserError
 
 Tree = dict[str, Any]
-SECTIONS = ("method", "objectives", "data", "encoder", "training")
+_SIZES = {48: "32px", 160: "96px", 10**9: "224px"}
+SECTIONS = ("method", "objectives", "data", "views", "encoder", "training")
 
 
 def read_layer(path: Path) -> Tree:
@@ -29,9 +30,16 @@ def read_layer(path: Path) -> Tree:
     return tree
 
 
-def published_layers(task: str, dataset: str | None, frozen: bool) -> list[Tree]:
-    """Return the recipes in configs/<task>/ that apply: one for the data set, then one for frozen features."""
-    names = [name for name in (dataset, "frozen" if frozen else None) if name]
+def published_layers(task: str, dataset: str | None, frozen: bool, image_size: int | None = None) -> list[Tree]:
+    """Return the recipes in configs/<task>/ that apply: for the size of images, for the data set, for frozen features.
+
+    image_size: that of the layers above, else the data set's own recipe may name one, else 224 px.
+    """
+    own = configs_folder() / task / f"{dataset}.yaml"
+    if image_size is None:
+        image_size = int((read_layer(own).get("data") or {}).get("image_size", 224)) if own.is_file() else 224
+    tier = next(name for most, name in _SIZES.items() if image_size <= most)
+    names = [name for name in (tier, dataset, "frozen" if frozen else None) if name]
     paths = [configs_folder() / task / f"{name}.yaml" for name in names]
     return [read_layer(path) for path in paths if path.is_file()]
 
@@ -50,8 +58,8 @@ def assignment(text: str) -> Tree:
     if not separator or not key:
         raise UserError(f"--set wants key.path=value, and '{text}' has no '='; for example --set training.lr=1e-3")
     parts = key.strip().split(".")
-    if parts == ["method"]:
-        parts = ["method", "name"]
+    if parts in (["method"], ["views"]):
+        parts = [*parts, "name"]
     tree: Any = value.strip()
     for part in reversed(parts):
         tree = {part: tree}
@@ -65,6 +73,12 @@ def is_frozen(layers: Iterable[Tree]) -> bool:
         return bool(said) and TypeAdapter(bool).validate_python(said[-1])
     except ValidationError:  # `build` says what is wrong
         return False
+
+
+def named_size(layers: Iterable[Tree]) -> int | None:
+    """Return the image size that the layers name, the strongest; None where they name none, or no number."""
+    said = [tree["data"]["image_size"] for tree in map(written_out, layers) if "image_size" in tree.get("data", {})]
+    return int(said[-1]) if said and str(said[-1]).isdigit() else None
 
 
 def named_data(layers: Iterable[Tree]) -> tuple[str | None, str | None]:
@@ -81,8 +95,9 @@ def written_out(layer: Tree) -> Tree:
     Raises UserError where a single value stands in the place of a section.
     """
     tree = dict(layer)
-    if isinstance(tree.get("method"), str) and tree["method"]:
-        tree["method"] = {"name": tree["method"]}
+    for key in ("method", "views"):
+        if isinstance(tree.get(key), str) and tree[key]:
+            tree[key] = {"name": tree[key]}
     objectives = tree.get("objectives")
     if isinstance(objectives, str) and objectives:
         objectives = parsed(objectives) if objectives.startswith("[") else [objectives]

@@ -8,6 +8,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 import yaml
@@ -16,86 +17,37 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from uda.errors import UserError, unknown_name
 from uda.layers import Tree, assignment, parsed, published_layers, read_layer, written_out
 from uda.probes.rejection import find_rule
-from uda.ssl import find_objective
-from uda.tasks.unida import find_method
+from uda.sections import EncoderRecipe, ImagesRecipe, PairRecipe, PoolRecipe, Section, TrainingRecipe
+from uda.ssl import Objective, find_objective, find_random_views
+from uda.tasks import METHODS, find_method
 
 __all__ = [
-    "DataRecipe",
-    "EncoderRecipe",
+    "RECIPES",
+    "PretrainRecipe",
+    "ProbeRecipe",
     "Recipe",
-    "TrainingRecipe",
     "Tree",
+    "UnidaRecipe",
     "assignment",
     "build",
+    "build_as",
     "differences",
     "published_layers",
     "read_layer",
 ]
 
 M = TypeVar("M", bound=BaseModel)
+R = TypeVar("R", bound="Recipe")
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+class Recipe(Section):
+    """One run, fully resolved; `method`, `views` and each of `objectives` hold the options of their constructors."""
 
-
-class DataRecipe(_Section):
-    """Where images come from and what a view of them is."""
-
-    source: str | None = None
-    target: str | None = None
-    setting: Literal["closed", "partial", "open", "open-partial"] | None = None
-    split: str | None = None
-    root: str | None = None
-    strict: bool = False
-    image_size: int = Field(224, ge=8)
-    stored_size: int | None = Field(None, ge=8)  # None: 8/7 of image_size, the papers' 256 for 224
-    fit: Literal["squash", "crop"] = "squash"
-    augment: Literal["crop-flip", "glyph", "none"] = "crop-flip"
-
-    @property
-    def packed_size(self) -> int:
-        """Side of the stored squares that views are cut from, in pixels."""
-        return self.stored_size or round(self.image_size * 8 / 7)
-
-
-class EncoderRecipe(_Section):
-    """The backbone, its weights, and whether it moves."""
-
-    backbone: str = "resnet50"
-    weights: str | None = None
-    freeze: bool = False
-    adapter: bool = False
-    passes: int = Field(2, ge=1)
-    batch_statistics: Literal["running", "target"] = "running"  # what batch norm is tested with
-
-
-class TrainingRecipe(_Section):
-    """The loop. The defaults are DANCE's published schedule (Saito et al., NeurIPS 2020, supplementary B)."""
-
-    steps: int = Field(10000, ge=0)
-    batch_size: int = Field(36, ge=2)
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    lr: float = Field(0.01, gt=0)
-    backbone_lr_scale: float = Field(0.1, ge=0)
-    momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(5e-4, ge=0)
-    schedule: Literal["inverse", "cosine", "constant"] = "inverse"
-    warmup_steps: int = Field(0, ge=0)
-    evaluate_every: int = Field(500, ge=0)
-    checkpoint_every: int = Field(500, ge=0)
-    precision: Literal["auto", "no", "bf16"] = "auto"
-    channels_last: bool = True
-
-
-class Recipe(_Section):
-    """One run, fully resolved; `method` and each of `objectives` hold the options of their constructors."""
-
-    task: Literal["unida"] = "unida"
-    method: dict[str, Any] = Field(default_factory=lambda: {"name": "dance"})
+    task: str
+    method: dict[str, Any] = Field(default_factory=dict)
     objectives: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    rejection: str = "otsu"
-    data: DataRecipe = DataRecipe()
+    data: ImagesRecipe = ImagesRecipe()
+    views: dict[str, Any] = Field(default_factory=lambda: {"name": "contrast"})
     encoder: EncoderRecipe = EncoderRecipe()
     training: TrainingRecipe = TrainingRecipe()
     seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(default_factory=lambda: [0], min_length=1)
@@ -130,25 +82,56 @@ class Recipe(_Section):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)  # ASCII: PyYAML loses U+0085 otherwise
 
 
-_SECTIONS: dict[str, type[BaseModel]] = {"data": DataRecipe, "encoder": EncoderRecipe, "training": TrainingRecipe}
+class UnidaRecipe(Recipe):
+    """Universal domain adaptation."""
+
+    task: Literal["unida"] = "unida"
+    data: PairRecipe = PairRecipe()
+    rejection: str = "otsu"
+
+
+class PretrainRecipe(Recipe):
+    """Self-supervised (or partly supervised) pre-training; `data.labels` is the share of labels that may be used."""
+
+    task: Literal["pretrain"] = "pretrain"
+    data: PoolRecipe = PoolRecipe()
+
+
+class ProbeRecipe(Recipe):
+    """How good features are; `training` is the fine-tuning's."""
+
+    task: Literal["probe"] = "probe"
+    data: PoolRecipe = PoolRecipe()
+
+
+RECIPES: dict[str, type[Recipe]] = {"unida": UnidaRecipe, "pretrain": PretrainRecipe, "probe": ProbeRecipe}
 
 
 def build(layers: Iterable[Tree]) -> Recipe:
     """Merge layers, weakest first, and validate; UserError for an unknown key (with the nearest) or a useless value."""
     written = [written_out(layer) for layer in layers]
+    task = str(next((layer["task"] for layer in reversed(written) if layer.get("task")), "unida"))
+    model = RECIPES.get(task)
+    if model is None:
+        raise unknown_name("task", task, RECIPES, "--help describes them")
     named = [layer["method"]["name"] for layer in written if (layer.get("method") or {}).get("name")]
     merged: Tree = {}
     for layer in written:
-        merged = _merge(merged, _for_method(layer, str(named[-1])) if named else layer)
+        merged = _merge(merged, _for_method(layer, task, str(named[-1])) if named else layer)
     method = dict(merged.get("method") or {})
-    kind = find_method(str(method.setdefault("name", "dance")))
-    objectives = {str(name): find_objective(str(name)) for name in merged.get("objectives") or {}}
-    _check_keys(merged, kind, objectives)
-    recipe = _validated(Recipe, merged | {"method": method}, "")
-    find_rule(recipe.rejection)
-    options = _validated(_options_model(kind, "method"), {k: v for k, v in method.items() if k != "name"}, "method.")
-    recipe.method = {"name": kind.name} | options.model_dump()
-    for name, objective in objectives.items():
+    views = dict(merged.get("views") or {})
+    parts = _Parts(
+        find_method(task, str(method.setdefault("name", next(iter(METHODS[task]))))),
+        find_random_views(str(views.setdefault("name", "contrast"))),
+        {str(name): find_objective(str(name)) for name in merged.get("objectives") or {}},
+    )
+    _check_keys(merged, model, parts)
+    recipe = _validated(model, merged | {"task": task, "method": method, "views": views}, "")
+    if isinstance(recipe, UnidaRecipe):
+        find_rule(recipe.rejection)
+    recipe.method = _with_options(parts.method, method, "method")
+    recipe.views = _with_options(parts.views, views, "views")
+    for name, objective in parts.objectives.items():
         given = _validated(
             _options_model(objective, name, weight=objective.default_weight),
             merged["objectives"][name],
@@ -156,6 +139,29 @@ def build(layers: Iterable[Tree]) -> Recipe:
         )
         recipe.objectives[name] = given.model_dump()
     return recipe
+
+
+def build_as(kind: type[R], layers: Iterable[Tree]) -> R:
+    """Return the recipe of one task; the layers need not name it."""
+    task = next(name for name, known in RECIPES.items() if known is kind)
+    recipe = build([*layers, {"task": task}])
+    assert isinstance(recipe, kind)
+    return recipe
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The classes that a recipe names."""
+
+    method: type
+    views: type
+    objectives: Mapping[str, type[Objective]]
+
+
+def _with_options(kind: type, values: Tree, section: str) -> Tree:
+    """Return a section with its name and all options of its class, those not given at their defaults."""
+    given = {key: value for key, value in values.items() if key != "name"}
+    return {"name": values["name"]} | _validated(_options_model(kind, section), given, f"{section}.").model_dump()
 
 
 def differences(a: Recipe, b: Recipe) -> list[str]:
@@ -176,7 +182,7 @@ def _merge(below: Tree, above: Tree) -> Tree:
     return merged
 
 
-def _for_method(layer: Tree, name: str) -> Tree:
+def _for_method(layer: Tree, task: str, name: str) -> Tree:
     """Return a layer without the options of a method that `name` replaces, but for those that both have.
 
     A layer that names no method speaks of the one in force, and a key that no method has stays: both are checked later.
@@ -184,8 +190,8 @@ def _for_method(layer: Tree, name: str) -> Tree:
     method = layer.get("method") or {}
     if method.get("name") in (None, name):
         return layer
-    old = _options_model(find_method(str(method["name"])), "method").model_fields
-    new = _options_model(find_method(name), "method").model_fields
+    old = _options_model(find_method(task, str(method["name"])), "method").model_fields
+    new = _options_model(find_method(task, name), "method").model_fields
     return layer | {"method": {key: value for key, value in method.items() if key in new or key not in old}}
 
 
@@ -200,12 +206,15 @@ def _options_model(kind: type, name: str, **extra: Any) -> type[BaseModel]:
     return create_model(name, __config__=ConfigDict(extra="forbid", allow_inf_nan=False), **fields)
 
 
-def _check_keys(tree: Tree, method: type, objectives: Mapping[str, type]) -> None:
-    """Refuse a key that no recipe has, naming the nearest."""
-    known = {name for name in Recipe.model_fields if name not in _SECTIONS} | {"method.name"}
-    known |= {f"{section}.{field}" for section, model in _SECTIONS.items() for field in model.model_fields}
-    known |= {f"method.{field}" for field in _options_model(method, "method").model_fields}
-    for name, objective in objectives.items():
+def _check_keys(tree: Tree, model: type[Recipe], parts: _Parts) -> None:
+    """Refuse a key that no recipe of the task has, naming the nearest."""
+    sections = {name: type(field.default) for name, field in model.model_fields.items()}
+    sections = {name: kind for name, kind in sections.items() if issubclass(kind, BaseModel)}
+    known = {name for name in model.model_fields if name not in sections} | {"method.name", "views.name"}
+    known |= {f"{section}.{field}" for section, kind in sections.items() for field in kind.model_fields}
+    known |= {f"method.{field}" for field in _options_model(parts.method, "method").model_fields}
+    known |= {f"views.{field}" for field in _options_model(parts.views, "views").model_fields}
+    for name, objective in parts.objectives.items():
         fields = _options_model(objective, name, weight=1.0).model_fields
         known |= {f"objectives.{name}", *(f"objectives.{name}.{field}" for field in fields)}
     for key in _flat(tree):

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uda.datasets.sampling import ClassBalanced, Shuffled, rank_slice, shuffled
 from uda.errors import UserError
 
 
@@ -88,21 +87,6 @@ def test_class_balanced_reaches_every_row_of_gapped_labels() -> None:
     labels = np.array([7, -1, 3, 3, 7, 7])
     rows = ClassBalanced(labels, 400, 1, "source")(0)
     assert set(rows) == {0, 2, 3, 4, 5}
-
-
-@given(share=st.integers(1, 10), world=st.integers(1, 5))
-def test_slices_of_all_ranks_make_up_the_batch(share: int, world: int) -> None:
-    rows = np.arange(share * world)
-    parts = [rank_slice(rows, rank, world) for rank in range(world)]
-    assert all(len(part) == share for part in parts)
-    assert (np.concatenate(parts) == rows).all()
-
-
-def test_slices_are_even_or_refused() -> None:
-    with pytest.raises(UserError, match="batch of 10 cannot be shared evenly by 4 processes: use --batch-size 8"):
-        rank_slice(np.arange(10), 0, 4)
-    with pytest.raises(UserError, match="batch of 1 cannot be shared evenly by 4 processes: use --batch-size 4"):
-        rank_slice(np.arange(1), 0, 4)
 
 
 def test_nothing_to_draw_is_refused() -> None:

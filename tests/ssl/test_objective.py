@@ -8,6 +8,7 @@ from uda.clock import Clock
 from uda.errors import UserError
 from uda.nn.encoder import FeatureEncoder
 from uda.ssl import Info, Loss, Need, Objective, Rotation, Views, check_needs, find_objective
+from uda.ssl.random_views import Weak
 from uda.ssl.views import PickPass
 
 
@@ -65,7 +66,7 @@ def test_every_need_has_a_word() -> None:
 
 def test_an_objective_may_work_on_features() -> None:
     encoder = FeatureEncoder(2, adapter=False)
-    objective = Memorize(encoder, Info(3, 0, 0, 0, PickPass()))
+    objective = Memorize(encoder, Info(3, 0, 0, 0, PickPass(), Weak(8)))
     batch = Batch(torch.tensor([[[1.0, 3.0]], [[2.0, 2.0]]]), torch.tensor([0, 2]), None, "target")
     # means 2 and 2, numbers 0 and 2: (4 + 0) / 2
     assert objective(encoder, batch, Clock(0, 1)).value.item() == 2.0

@@ -7,6 +7,7 @@ from uda.clock import Clock
 from uda.nn.encoder import TimmEncoder, create_encoder
 from uda.ssl import OBJECTIVES, Info, Rotation, find_objective
 from uda.ssl.rotation import rotate_four_ways
+from uda.ssl.random_views import Weak
 from uda.ssl.views import CropFlip
 
 CLOCK = Clock(3, 10, seed=1)
@@ -27,7 +28,7 @@ def slopes(n: int = 8) -> Batch:
 
 
 def rotation(encoder: TimmEncoder) -> Rotation:
-    return Rotation(encoder, Info(8, 0, 16, 1, AUGMENT))
+    return Rotation(encoder, Info(8, 0, 16, 1, AUGMENT, Weak(16)))
 
 
 def test_all_four_turns_exactly() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tests.tiny import assert_same_run, newest, tiny_recipe, tiny_task
 from uda.errors import UserError
-from uda.experiment import Settings, loop_options
+from uda.experiments.experiment import Settings, loop_options
 from uda.recipe import Recipe
 from uda.tasks.unida import UniDA
 from uda.training.checkpoint import Identity, saved_steps

@@ -35,7 +35,7 @@ def test_state_round_trip_goes_on_with_the_same_bits(name: str) -> None:
     theirs = create_optimizer(name, groups(other), 0.1, 0.9, 1e-3)
     tensors = {key: value.clone() for key, value in optimizer_tensors(ours).items()}
     # 4 parameters with a momentum each, or with two moments and a step count
-    assert len(tensors) == {"sgd": 4, "adamw": 12}[name]
+    assert len(tensors) == {"sgd": 4, "adamw": 12, "lars": 4}[name]
     load_optimizer_tensors(theirs, tensors)
     for seed in range(3, 6):
         step(one, ours, seed)

@@ -65,18 +65,9 @@ class ClassBalanced:
         return self._rows[self._start[chosen] + draws[:, 1] % self._count[chosen]]
 
 
-def rank_slice(rows: np.ndarray, rank: int, world: int) -> np.ndarray:
-    """Return the contiguous slice of a global batch that process `rank` of `world` takes.
-
-    Raises UserError if the slices would not be of one size (gathering embeddings needs that).
-    """
-    if len(rows) % world:
-        nearest = max(world, round(len(rows) / world) * world)
-        raise UserError(
-            f"a batch of {len(rows)} cannot be shared evenly by {world} processes: use --batch-size {nearest}"
-        )
-    share = len(rows) // world
-    return rows[rank * share : (rank + 1) * share]
+def spread(n: int, most: int) -> np.ndarray:
+    """Return at most `most` of the rows 0 … n−1, evenly spread, ascending."""
+    return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(np.int64))
 
 
 def _check(n: int, batch_size: int, purpose: str, what: str = "images") -> None:

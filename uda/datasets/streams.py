@@ -21,6 +21,21 @@ class Images(Protocol):
 
 
 @dataclass(frozen=True)
+class Subset:
+    """Some rows (M,) of images, numbered anew."""
+
+    images: Images
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, rows: np.ndarray) -> Tensor:
+        """Return those rows of the subset, (B, …)."""
+        return self.images.batch(self.rows[rows])
+
+
+@dataclass(frozen=True)
 class Stream:
     """Images of one domain in the order in which training draws them.
 

@@ -8,7 +8,7 @@ from timm.models import get_arch_pretrained_cfgs
 from torch import Tensor, nn
 
 from uda.errors import UserError, unknown_name
-from uda.nn import smallconv  # noqa: F401  (registers its model with timm)
+from uda.nn import smallconv, smallvit  # noqa: F401  (they register their models with timm)
 from uda.nn.adapter import ResidualAdapter
 from uda.nn.weights import Weights, find_weights
 
@@ -24,6 +24,10 @@ class Encoder(nn.Module):
     def forward(self, views: Tensor) -> Tensor:
         """Return pooled features (B, dim)."""
         raise TypeError(f"{type(self).__name__} has no forward")
+
+    def map(self, views: Tensor) -> Tensor:
+        """Return the unpooled map (B, C, h, w), or a ViT's tokens (B, L, C)."""
+        raise TypeError(f"{type(self).__name__} has no map")
 
     def backbone_parameters(self) -> list[nn.Parameter]:
         """Return the parameters that a recipe's backbone learning rate applies to."""
@@ -44,7 +48,7 @@ class TimmEncoder(Encoder):
             self.backbone.load_state_dict(weights.state)
         self.register_buffer("mean", torch.tensor(weights.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(weights.std).view(1, 3, 1, 1), persistent=False)
-        self.dim = self._probe(image_size)
+        self.dim, self.unpooled_dims = self._probe(image_size)
 
     def forward(self, views: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] → (B, dim)."""
@@ -60,11 +64,15 @@ class TimmEncoder(Encoder):
         return list(self.backbone.parameters())
 
     @torch.no_grad()
-    def _probe(self, image_size: int) -> int:
-        """Run one gray image through, which finds the width and a size that the backbone cannot take."""
+    def _probe(self, image_size: int) -> tuple[int, int]:
+        """Return the width, and how many dimensions the unpooled features have (4: a map (B, C, h, w), 3: tokens).
+
+        Runs one gray image through, which also finds a size that the backbone cannot take.
+        """
         self.backbone.eval()
+        image = torch.full((1, 3, image_size, image_size), 0.5)
         try:
-            features = self(torch.full((1, 3, image_size, image_size), 0.5))
+            features, unpooled = self(image), self.map(image)
         except (AssertionError, RuntimeError, ValueError) as error:
             raise UserError(
                 f"backbone '{self.name}' cannot take {image_size}-pixel images ({str(error)[:120]}); "
@@ -72,7 +80,8 @@ class TimmEncoder(Encoder):
             ) from error
         finally:
             self.backbone.train()
-        return int(features.shape[1])
+        a_map = unpooled.ndim == 3 or (unpooled.ndim == 4 and unpooled.shape[1] >= unpooled.shape[3])  # no (B, h, w, C)
+        return int(features.shape[1]), unpooled.ndim if a_map else 0
 
 
 class FeatureEncoder(Encoder):

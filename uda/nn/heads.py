@@ -1,4 +1,7 @@
-"""Classifier heads."""
+"""Classifier heads and projectors."""
+
+import itertools
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -28,3 +31,22 @@ class CosineClassifier(nn.Module):
     def normalize_(self) -> None:
         """Normalize the rows in place."""
         self.weight.copy_(F.normalize(self.weight))
+
+
+def mlp(widths: Sequence[int], last_norm: bool | None = None, norm: bool = True, bias: bool = False) -> nn.Sequential:
+    """Return linear layers of those widths, (B, widths[0]) → (B, widths[-1]), with batch norm and ReLU between them.
+
+    last_norm: None: nothing after the last layer (which then has a bias); True: batch norm; False: batch norm without
+    affine parameters, as at the end of SimSiam's and Barlow Twins' projectors. norm=False: ReLU and biases.
+    """
+    layers: list[nn.Module] = []
+    for wide, narrow in itertools.pairwise(widths[:-1]):
+        layers += [
+            nn.Linear(wide, narrow, bias=bias or not norm),
+            *([nn.BatchNorm1d(narrow)] if norm else []),
+            nn.ReLU(),
+        ]
+    layers.append(nn.Linear(widths[-2], widths[-1], bias=last_norm is None))
+    if last_norm is not None:
+        layers.append(nn.BatchNorm1d(widths[-1], affine=last_norm))
+    return nn.Sequential(*layers)

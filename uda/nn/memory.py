@@ -1,4 +1,4 @@
-"""A memory bank: one stored feature for every image of a domain."""
+"""Features of earlier steps: a memory bank (one row an image) and a queue (the latest ones)."""
 
 import torch
 import torch.nn.functional as F
@@ -25,3 +25,26 @@ class MemoryBank(nn.Module):
         if momentum:
             new = F.normalize(momentum * self.rows[index] + (1 - momentum) * new)
         self.rows[index] = new
+
+
+class Queue(nn.Module):
+    """The latest `size` L2-normalized features, oldest overwritten first (MoCo, He et al., CVPR 2020, section 3.2).
+
+    Rows start as random directions, which depend on the global seed alone.
+    """
+
+    rows: Tensor
+    position: Tensor
+
+    def __init__(self, size: int, dim: int):
+        super().__init__()
+        self.register_buffer("rows", F.normalize(torch.randn(size, dim)))
+        self.register_buffer("position", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def push(self, features: Tensor) -> None:
+        """Write features (B, dim), normalized, over the oldest rows; of more than `size` the last ones count."""
+        features = F.normalize(features.detach().to(self.rows.dtype))[-len(self.rows) :]
+        at = (self.position + torch.arange(len(features), device=self.rows.device)) % len(self.rows)
+        self.rows[at] = features
+        self.position.copy_((self.position + len(features)) % len(self.rows))

@@ -49,7 +49,7 @@ def write_summary_report(
     arms = {name: arm.metrics for name, arm in zip(names, rows, strict=True)}
     compared = tables.comparison_table(arms, {name: arm.std for name, arm in zip(names, rows, strict=True)})
     compared.attrs["caption"] = "Mean ± standard deviation over seeds"
-    scale, unit = (100.0, " (%)") if headline in tables.METRICS else (1.0, "")
+    scale, unit = (100.0, " (%)") if tables.is_share(headline) else (1.0, "")
     means = [arm.metrics.get(headline) for arm in rows]
     halves = [tables.half_width(mean, arm.ci95.get(headline)) for mean, arm in zip(means, rows, strict=True)]
     singles = [arm.per_seed.get(headline, ()) for arm in rows]

@@ -20,6 +20,7 @@ class Metric:
 
     title: str
     definition: str
+    share: bool = True  # shown in per cent
 
 
 METRICS: dict[str, Metric] = {
@@ -42,6 +43,20 @@ METRICS: dict[str, Metric] = {
     "oscr": Metric(
         "OSCR", "Area under correct-and-accepted share of known images against accepted share of unknown ones."
     ),
+    "accuracy": Metric("Accuracy", "Share of test images that the trained classifier names right."),
+    "knn_accuracy": Metric("kNN accuracy", "Share of images whose nearest neighbors' labels give the right one."),
+    "linear_accuracy": Metric("Linear accuracy", "Share named right by a linear classifier on the frozen features."),
+    "linear_accuracy_1": Metric("Linear accuracy, 1 % of labels", "Trained on a class-balanced hundredth."),
+    "linear_accuracy_10": Metric("Linear accuracy, 10 % of labels", "Trained on a class-balanced tenth."),
+    "finetune_accuracy_1": Metric("Fine-tuned, 1 % of labels", "The whole backbone trained on a hundredth."),
+    "finetune_accuracy_10": Metric("Fine-tuned, 10 % of labels", "The whole backbone trained on a tenth."),
+    "fewshot_accuracy_1": Metric("5-way 1-shot", "Mean accuracy of episodes of 5 classes, one labelled image each."),
+    "fewshot_accuracy_5": Metric("5-way 5-shot", "Mean accuracy of episodes of 5 classes, five labelled images each."),
+    "svm_accuracy": Metric("Linear SVM accuracy", "Share named right by a linear support vector machine."),
+    "uniformity": Metric("Uniformity", "Log mean exp(-2 d²) over pairs of images; lower is more even.", share=False),
+    "alignment": Metric("Alignment", "Mean squared distance of two views of an image; 0 is best.", share=False),
+    "effective_rank": Metric("Effective rank", "How many directions the features use; 1 is collapse.", share=False),
+    "feature_std": Metric("Feature spread", "Standard deviation of normalized features; 1/√D is even.", share=False),
     "nmi": Metric(
         "NMI (oracle)", "Agreement of k-means clusters of unknown images with their true classes, k given as the truth."
     ),
@@ -61,18 +76,23 @@ def readable(name: str) -> str:
     return METRICS[name].title if name in METRICS else name.replace("_", " ")
 
 
+def is_share(name: str) -> bool:
+    """Return whether a metric is a fraction that is shown in per cent."""
+    return name in METRICS and METRICS[name].share
+
+
 def number(name: str, value: float | None) -> str:
     """Return a metric's value as text: per cent for the known metrics, four digits for others, a dash for None."""
     if value is None or not math.isfinite(value):
         return MISSING
-    return f"{100 * value:.1f} %" if name in METRICS else f"{value:.4g}"
+    return f"{100 * value:.1f} %" if is_share(name) else f"{value:.4g}"
 
 
 def points(name: str, value: float | None, sign: str = "+") -> str:
     """Return a difference as text: percentage points (pp) for the known metrics; `sign` as in format strings."""
     if value is None or not math.isfinite(value):
         return MISSING
-    text = f"{100 * value:{sign}.1f} pp" if name in METRICS else f"{value:{sign}.4g}"
+    text = f"{100 * value:{sign}.1f} pp" if is_share(name) else f"{value:{sign}.4g}"
     return text.replace("-", "\u2212")
 
 

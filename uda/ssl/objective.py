@@ -1,10 +1,11 @@
 """The contract of a self-supervised objective: views, heads and state around one loss."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Flag, auto
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from uda.batch import Batch
@@ -12,7 +13,33 @@ from uda.clock import Clock
 from uda.errors import UserError
 from uda.nn.encoder import Encoder
 
-Augment = Callable[[Batch, Clock], Tensor]
+
+class Augment(Protocol):
+    """A task's own augmentation; `view` names a further, independent draw of the same batch."""
+
+    def __call__(self, batch: Batch, clock: Clock, view: str = "") -> Tensor:
+        """(B, 3, H, W) uint8 → (B, 3, S, S) float in [0, 1]."""
+
+
+class RandomView(Protocol):
+    """The strong augmentation of contrastive learning: every name of a view is an independent draw of the batch.
+
+    size: pixels of a side (None: the task's); scale: range of the crop's share of the image's area (None: its own).
+    """
+
+    def __call__(
+        self,
+        batch: Batch,
+        clock: Clock,
+        view: str,
+        size: int | None = None,
+        scale: tuple[float, float] | None = None,
+    ) -> Tensor:
+        """(B, 3, H, W) uint8 → (B, 3, size, size) float in [0, 1]."""
+
+
+AllViews = Callable[[], Iterator[Tensor]]
+"""Yields the evaluation views of all images of the table, in order, in batches (b, 3, S, S) on the encoder's device."""
 
 
 class Need(Flag):
@@ -23,6 +50,7 @@ class Need(Flag):
     LABELS = auto()
     INDEX = auto()
     MAP = auto()
+    TOKENS = auto()
 
 
 @dataclass(frozen=True)
@@ -30,8 +58,8 @@ class Info:
     """What an objective may know of where it works.
 
     n_images: rows of the table that its batches come from; n_classes: 0 without labels; image_size: pixels of a side;
-    augment: the task's own augmentation, (Batch, Clock) → (B, 3, H, W) float in [0, 1]. It is stateless: asking twice
-    gives the same pixels, so an objective can share its plain view with the supervised loss.
+    augment: the task's own augmentation, and random_view: the strong one for objectives that compare views. Both are
+    stateless: asking twice gives the same pixels, so an objective can share its plain view with the supervised loss.
     """
 
     n_images: int
@@ -39,39 +67,54 @@ class Info:
     image_size: int
     seed: int
     augment: Augment
+    random_view: RandomView
 
 
 @dataclass(frozen=True)
 class Views:
-    """What the encoder shall see.
+    """What the encoder shall see, and all that the loss compares with.
 
-    images: (V, 3, H, W) in [0, 1]; targets: what the loss compares with; plain: rows that are the task's own view.
+    images: (V, 3, H, W) in [0, 1], whole blocks of the batch one after the other: two views are [a; b], (2B, 3, H, W);
+    targets: (V or B, …) the answers, where there are any; plain: rows of `images` that are the task's own view;
+    index: (B,) rows of the table; teacher: (blocks · B, 3, H, W) what a momentum teacher sees; crops: (blocks · B, 3,
+    h, w) smaller views, which the encoder sees in a pass of their own.
     """
 
     images: Tensor
     targets: Tensor | None = None
     plain: slice | None = None
     index: Tensor | None = None
+    teacher: Tensor | None = None
+    crops: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Loss:
-    """value: scalar to minimize; accuracy: of a pretext task, detached; carry: what `after_step` needs."""
+    """value: scalar to minimize; accuracy: of a pretext task, detached; carry: what `after_step` needs.
+
+    chance: the value that a model which has learned nothing, or has collapsed, would have (ln of the number of
+    answers); the collapse watch compares with it. None where there is no such value.
+    """
 
     value: Tensor
     accuracy: Tensor | None = None
     carry: object = None
+    chance: float | None = None
 
 
 class Objective(nn.Module):
     """One self-supervised signal; `forward` = views → encoder → loss.
 
-    Views and loss are separate, so that a task can share one forward pass with its supervised loss.
+    Views and loss are separate, so that a task can share one forward pass with its supervised loss. The options of an
+    objective are its constructor's keyword-only arguments; recipes set them by those names. All state (teachers,
+    queues, banks, assignments) lies in modules and buffers, so that it survives a restart.
     """
 
     needs: ClassVar[Need] = Need.PIXELS
     name: ClassVar[str]
     default_weight: ClassVar[float] = 1.0
+    sampling_labels: Tensor | None = None
+    """(N,) pseudo-labels that training shall draw images uniformly over; None: every image equally often."""
 
     def __init__(self, encoder: Encoder, info: Info):
         super().__init__()
@@ -81,20 +124,58 @@ class Objective(nn.Module):
         """Return what the encoder shall see of a batch."""
         raise TypeError(f"{type(self).__name__} defines no views")
 
+    def encode(self, encoder: Encoder, views: Views) -> Tensor:
+        """Return what `loss` wants of those views: pooled features (V, D), those of `crops` after those of `images`."""
+        features = encoder(views.images)
+        return features if views.crops is None else torch.cat([features, encoder(views.crops)])
+
     def loss(self, features: Tensor, views: Views) -> Loss:
-        """Return the loss of features (V, D) of those views."""
+        """Return the loss of what `encode` gave for those views."""
         raise TypeError(f"{type(self).__name__} defines no loss")
 
     def forward(self, encoder: Encoder, batch: Batch, clock: Clock) -> Loss:
         """Return the loss of a batch, with a forward pass of its own."""
         views = self.views(batch, clock)
-        return self.loss(encoder(views.images), views)
+        return self.loss(self.encode(encoder, views), views)
 
     def before_step(self, encoder: Encoder, clock: Clock) -> None:
         """Move what must move before the forward pass (teacher averages)."""
 
     def after_step(self, carry: object) -> None:
         """Move what must move after the optimizer's step (queue, bank, center)."""
+
+    def assign_due(self, clock: Clock) -> bool:
+        """Return whether `assign` is to be called before this step's images are drawn; a pure function of the clock."""
+        return False
+
+    def assign(self, encoder: Encoder, views: AllViews, clock: Clock) -> list[nn.Parameter]:
+        """Make pseudo-labels anew from all images; return the parameters whose optimizer state restarts.
+
+        The encoder is in evaluation mode and no gradient is recorded.
+        """
+        return []
+
+    def export(self, encoder: Encoder) -> Encoder:
+        """Return the encoder that was the aim of it all: the one trained, unless a teacher is better."""
+        return encoder
+
+
+@torch.no_grad()
+def assign_where_due(
+    objectives: Iterable[nn.Module], encoder: Encoder, views: AllViews, clock: Clock
+) -> list[nn.Parameter] | None:
+    """Let each objective make its pseudo-labels anew if that is due at this step.
+
+    Returns the parameters whose optimizer state restarts; None where nothing was due.
+    """
+    due = [objective for objective in objectives if isinstance(objective, Objective) and objective.assign_due(clock)]
+    if not due:
+        return None
+    training = encoder.training
+    encoder.eval()
+    restarted = [parameter for objective in due for parameter in objective.assign(encoder, views, clock)]
+    encoder.train(training)
+    return restarted
 
 
 def check_needs(objective: type[Objective], given: Need, where: str, others: Iterable[type[Objective]]) -> None:
@@ -115,4 +196,5 @@ _WORDS = {
     Need.LABELS: "labels",
     Need.INDEX: "a stable image index",
     Need.MAP: "the unpooled feature map",
+    Need.TOKENS: "the tokens of a ViT",
 }

@@ -89,11 +89,14 @@ def elastic_field(draws: Tensor, size: int, strength: float) -> Tensor:
 
 @dataclass(frozen=True)
 class NoAugmentation:
-    """The central crop, always the same; augmentations replace `__call__` and, where evaluation differs, `plain`."""
+    """The central crop, always the same; augmentations replace `__call__` and, where evaluation differs, `plain`.
+
+    Calls with the same batch and clock give the same pixels; `view` names a further, independent draw ("a", "b").
+    """
 
     size: int
 
-    def __call__(self, batch: Batch, clock: Clock) -> Tensor:
+    def __call__(self, batch: Batch, clock: Clock, view: str = "") -> Tensor:
         """(B, 3, H, W) uint8 → (B, 3, size, size) in [0, 1]."""
         return self.plain(batch.images)
 
@@ -106,9 +109,9 @@ class NoAugmentation:
 class CropFlip(NoAugmentation):
     """The augmentation of the adaptation papers: a random crop of the stored square, and a horizontal flip."""
 
-    def __call__(self, batch: Batch, clock: Clock) -> Tensor:
+    def __call__(self, batch: Batch, clock: Clock, view: str = "") -> Tensor:
         """(B, 3, H, W) uint8 → (B, 3, size, size) in [0, 1]."""
-        draws = uniform(clock.seed, clock.step, batch.index, f"crop/{batch.domain}", 3)
+        draws = uniform(clock.seed, clock.step, batch.index, f"crop/{batch.domain}{view}", 3)
         return random_crop_flip(batch.images, self.size, draws)
 
 
@@ -124,9 +127,9 @@ class Glyph(NoAugmentation):
     shift: float = 0.1
     strength: float = 0.1
 
-    def __call__(self, batch: Batch, clock: Clock) -> Tensor:
+    def __call__(self, batch: Batch, clock: Clock, view: str = "") -> Tensor:
         """(B, 3, S, S) uint8 → (B, 3, size, size) in [0, 1]."""
-        draws = uniform(clock.seed, clock.step, batch.index, f"glyph/{batch.domain}", 38)
+        draws = uniform(clock.seed, clock.step, batch.index, f"glyph/{batch.domain}{view}", 38)
         field = elastic_field(draws[:, 6:], batch.images.shape[2], self.strength)
         views = random_affine(batch.images, draws[:, :6], self.degrees, self.scale, self.shear, self.shift, field)
         top, left = (views.shape[2] - self.size) // 2, (views.shape[3] - self.size) // 2
@@ -141,9 +144,9 @@ class Glyph(NoAugmentation):
 class PickPass:
     """Frozen mode: one of the passes whose features were computed beforehand, at random for each image and step."""
 
-    def __call__(self, batch: Batch, clock: Clock) -> Tensor:
+    def __call__(self, batch: Batch, clock: Clock, view: str = "") -> Tensor:
         """(B, passes, D) → (B, D)."""
-        draws = uniform(clock.seed, clock.step, batch.index, f"pass/{batch.domain}", 1)[:, 0]
+        draws = uniform(clock.seed, clock.step, batch.index, f"pass/{batch.domain}{view}", 1)[:, 0]
         chosen = (draws * batch.images.shape[1]).long()
         return batch.images[torch.arange(len(batch), device=chosen.device), chosen]
 

@@ -19,7 +19,7 @@ class Task(nn.Module):
     """
 
     turns: ClassVar[tuple[str, ...]] = ("all",)
-    metric_names: ClassVar[tuple[str, ...]] = ()
+    metric_names: tuple[str, ...] = ()
 
     def streams(self) -> Mapping[str, Stream]:
         """Return the streams by name."""
@@ -32,6 +32,14 @@ class Task(nn.Module):
     def forward(self, batches: Mapping[str, Batch], turn: str, clock: Clock) -> dict[str, Tensor]:
         """Return every loss term of this turn by name, already weighted; their sum is minimized."""
         raise TypeError(f"{type(self).__name__} defines no forward")
+
+    def prepare(self, clock: Clock) -> list[nn.Parameter] | None:
+        """Do what must come before a step's images are drawn (pseudo-labels made anew); a function of state and clock.
+
+        None: nothing was done. Otherwise images that were drawn ahead are drawn again, and the optimizer forgets what
+        it holds of the returned parameters.
+        """
+        return None
 
     def start(self) -> None:
         """Prepare state that needs a look at the data (a memory bank's first rows); not called on resume."""

@@ -3,7 +3,7 @@
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,6 +47,7 @@ class LoopOptions:
     precision: str
     channels_last: bool
     progress: bool
+    clip_norm: float = 0.0
     batch_setting: str = "--batch-size"
 
 
@@ -105,10 +106,14 @@ def _train(
         task.train()
         for step in range(done, options.steps):
             clock = Clock(step, options.steps, options.seed, seen, available)
-            torch.manual_seed(derived_seed(options.seed, step, "step"))
             lr = options.lr * learning_rate_factor(options, clock)
-            batches = prefetch(step, last=step == options.steps - 1)
-            losses = _move(task, optimizers, batches, clock, lr, accelerator)
+            restarted = task.prepare(clock)
+            if restarted is not None:
+                prefetch.forget()
+                _restart(optimizers, restarted)
+            torch.manual_seed(derived_seed(options.seed, step, "step"))
+            batches = prefetch.fetch(step, last=step == options.steps - 1)
+            losses = _move(task, optimizers, batches, clock, lr, accelerator, options.clip_norm)
             row = {"step": step + 1, "epoch": round((step + 1) * seen / available, 4), "lr": lr}
             pending.append((row, losses))
             finished = step + 1 == options.steps
@@ -158,6 +163,7 @@ def _move(
     clock: Clock,
     lr: float,
     accelerator: Accelerator,
+    clip_norm: float,
 ) -> dict[str, Tensor]:
     """Let every player take its turn; return all loss terms, detached and still on the device."""
     terms: dict[str, Tensor] = {}
@@ -167,10 +173,20 @@ def _move(
             losses = task(batches, turn, clock)
         optimizers[turn].zero_grad(set_to_none=True)
         accelerator.backward(torch.stack([loss.float() for loss in losses.values()]).sum())
+        if clip_norm:
+            moved = [p for group in optimizers[turn].param_groups for p in group["params"]]
+            torch.nn.utils.clip_grad_norm_(moved, clip_norm)
         optimizers[turn].step()
         terms |= {name: loss.detach() for name, loss in losses.items()}
     task.after_step()
     return terms
+
+
+def _restart(optimizers: Mapping[str, Optimizer], parameters: Sequence[torch.nn.Parameter]) -> None:
+    """Let the optimizers forget what they hold of some parameters, whose meaning has changed."""
+    for optimizer in optimizers.values():
+        for parameter in parameters:
+            optimizer.state.pop(parameter, None)
 
 
 def _finite_rows(pending: list[tuple[dict[str, Any], dict[str, Tensor]]], checkpoints: Path) -> list[dict[str, Any]]:
@@ -259,8 +275,8 @@ class _Prefetch:
         self.pool = ThreadPoolExecutor(1)
         self.next: tuple[int, Future[dict[str, Batch]]] | None = None
 
-    def __enter__(self) -> Callable[..., dict[str, Batch]]:
-        return self.fetch
+    def __enter__(self) -> "_Prefetch":
+        return self
 
     def __exit__(self, *_: object) -> None:
         self.pool.shutdown(cancel_futures=True)
@@ -270,6 +286,12 @@ class _Prefetch:
         future = self.next[1] if self.next and self.next[0] == step else self.pool.submit(self._read, step)
         self.next = None if last else (step + 1, self.pool.submit(self._read, step + 1))
         return {name: batch.to(self.device) for name, batch in future.result().items()}
+
+    def forget(self) -> None:
+        """Drop what was read ahead: the order of images has changed."""
+        if self.next is not None:
+            self.next[1].cancel()
+        self.next = None
 
     def _read(self, step: int) -> dict[str, Batch]:
         batches = {name: stream.batch(step) for name, stream in self.streams.items()}

@@ -3,18 +3,25 @@
 from typing import Any
 
 import torch
+from timm.optim import Lars
 from torch import Tensor
 from torch.optim import SGD, AdamW, Optimizer
 
-OPTIMIZERS = ("sgd", "adamw")
+OPTIMIZERS = ("sgd", "adamw", "lars")
 
 
 def create_optimizer(
     name: str, groups: list[dict[str, Any]], lr: float, momentum: float, weight_decay: float
 ) -> Optimizer:
-    """Return SGD with Nesterov momentum, or AdamW, over groups that each carry an "lr_scale"."""
+    """Return SGD with Nesterov momentum, AdamW or LARS, over groups that each carry an "lr_scale".
+
+    LARS (You, Gitman and Ginsburg, 2017) is for large batches; one-dimensional parameters keep the plain rate, since
+    their groups have no weight decay.
+    """
     if name == "sgd":
         return SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0, weight_decay=weight_decay)
+    if name == "lars":
+        return Lars(groups, lr=lr, momentum=momentum, weight_decay=weight_decay)
     return AdamW(groups, lr=lr, weight_decay=weight_decay)
 
 

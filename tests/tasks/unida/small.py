@@ -9,8 +9,9 @@ from torch import Tensor
 from uda.nn.encoder import Encoder, create_encoder
 from uda.ssl import Info, find_objective
 from uda.ssl.objective import Augment
+from uda.ssl.random_views import Weak
 from uda.ssl.views import NoAugmentation, center_crop
-from uda.tasks.unida import Setup, UniDA, UnidaData, find_method
+from uda.tasks.unida import METHODS, Setup, UniDA, UnidaData
 from uda.training.checkpoint import Identity
 from uda.training.loop import LoopOptions, train
 
@@ -61,8 +62,8 @@ def small_task(
     augment = NoAugmentation(SIZE) if augment is None else augment
     torch.manual_seed(0)
     encoder = create_encoder("smallconv", "none", SIZE) if encoder is None else encoder
-    made = find_method(method)(Setup(encoder.dim, data.n_classes, len(data.target)), **options)
-    info = Info(len(data.target), 0, SIZE, 0, augment)
+    made = METHODS[method](Setup(encoder.dim, data.n_classes, len(data.target)), **options)
+    info = Info(len(data.target), 0, SIZE, 0, augment, Weak(SIZE))
     heads = [(find_objective(name)(encoder, info), 1.0) for name in objectives]
     return UniDA(
         encoder, made, heads, data, augment, lambda images: center_crop(images, SIZE), rejection, batch_size, seed=0

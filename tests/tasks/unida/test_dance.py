@@ -13,7 +13,8 @@ from tests.tasks.unida.small import N_TARGET, run, small_task
 from uda.clock import Clock
 from uda.errors import UserError
 from uda.ssl.functional import entropy
-from uda.tasks.unida import Dance, Features, Setup, UniDA, find_method
+from uda.tasks import find_method
+from uda.tasks.unida import Dance, Features, Setup, UniDA
 
 STEPS, TEMPERATURE, ETA, MARGIN, LR = 20, 0.05, 0.05, 0.5, 0.01
 RHO = 0.54  # log(3)/2 = 0.549306, cut to two decimals
@@ -121,7 +122,7 @@ def test_other_options_end_elsewhere(tmp_path: Path) -> None:
 
 def dance(n_classes: int = 3, **options: object) -> Dance:
     torch.manual_seed(0)
-    method = find_method("dance")(Setup(8, n_classes, 10), **options)
+    method = find_method("unida", "dance")(Setup(8, n_classes, 10), **options)
     assert isinstance(method, Dance)
     return method
 
@@ -227,4 +228,4 @@ def test_classification_does_not_see_the_target() -> None:
 
 def test_an_unknown_method_names_the_nearest() -> None:
     with pytest.raises(UserError, match="unknown method 'dnace': did you mean dance"):
-        find_method("dnace")
+        find_method("unida", "dnace")

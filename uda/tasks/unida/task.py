@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from uda.metrics import unida_metrics
 from uda.nn.encoder import Encoder
 from uda.nn.statistics import estimate_batch_statistics
 from uda.probes.rejection import RULES, Rule, find_rule
-from uda.ssl.objective import Augment, Objective
+from uda.ssl.objective import Augment, Objective, assign_where_due
 from uda.tasks.task import Task
 from uda.tasks.unida.method import Features, Method
 
@@ -69,7 +69,7 @@ class Answer:
 class UniDA(Task):
     """An encoder, an adaptation method and any auxiliary objectives on the target."""
 
-    metric_names: ClassVar[tuple[str, ...]] = (
+    metric_names: tuple[str, ...] = (
         *("known_accuracy", "unknown_accuracy", "h_score", "h3_score", "per_class_accuracy"),
         *("closed_accuracy", "auroc", "oscr", "nmi", "universal_score"),
     )
@@ -102,6 +102,7 @@ class UniDA(Task):
         # The line found on the target belongs to the model: `predict` uses it on images that come later.
         self.register_buffer("threshold", torch.tensor(float("nan"), dtype=torch.float64))
         self._features: Features | None = None
+        self._carries: list[tuple[Objective, object]] = []
         self.last_answer: Answer | None = None
 
     def streams(self) -> dict[str, Stream]:
@@ -138,9 +139,12 @@ class UniDA(Task):
         if target is not None:
             for objective, weight in zip(self.objectives, self.weights, strict=True):
                 assert isinstance(objective, Objective)
+                objective.before_step(self.encoder, clock)
                 views = objective.views(target, clock)
-                features = self.encoder(views.images)
-                losses[str(objective.name)] = weight * objective.loss(features, views).value
+                features = objective.encode(self.encoder, views)
+                loss = objective.loss(features, views)
+                losses[str(objective.name)] = weight * loss.value
+                self._carries.append((objective, loss.carry))
                 if target_features is None and views.plain is not None:
                     target_features = features[views.plain]
             if target_features is None and self.method.uses_target:
@@ -155,12 +159,22 @@ class UniDA(Task):
         assert self._features is not None
         self.method.after_step(self._features)
         self._features = None
+        for objective, carry in self._carries:
+            objective.after_step(carry)
+        self._carries.clear()
+
+    def prepare(self, clock: Clock) -> list[nn.Parameter] | None:
+        """Let the objectives make their pseudo-labels anew from the target, where that is due."""
+        return assign_where_due(self.objectives, self.encoder, lambda: self._views(self.data.target), clock)
+
+    def _views(self, images: Images) -> Iterator[Tensor]:
+        """Yield the evaluation views of all images, in order."""
+        return (self.view(pixels) for pixels in self._batches(images, 128))
 
     def _take_target_statistics(self) -> None:
         """Give batch norm the target's statistics, if the recipe wants it; training steps use their own batch's."""
         if self.target_statistics:
-            views = (self.view(pixels) for pixels in self._batches(self.data.target, 128))
-            estimate_batch_statistics(self.encoder, views)
+            estimate_batch_statistics(self.encoder, self._views(self.data.target))
 
     def _batches(self, images: Images, batch_size: int) -> Iterator[Tensor]:
         """Yield all images as they are stored, in order, on the task's device."""

@@ -8,13 +8,16 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from uda.assemble import Inputs
+from uda.datasets.sampling import spread
+from uda.datasets.streams import Subset
+from uda.experiments.parts import Domain, write_backbone
+from uda.experiments.unida.assemble import Inputs
+from uda.experiments.unida.domains import Domains
 from uda.nn.encoder import TimmEncoder
-from uda.pair import Domain, Domains
-from uda.recipe import Recipe
+from uda.recipe import UnidaRecipe
 from uda.report.unida import UnidaReport, select_thumbnails, write_unida_report
 from uda.tasks.unida import Answer, UniDA
-from uda.training.outputs import write_tensors, write_text
+from uda.training.outputs import write_text
 
 THUMBNAIL = 96
 UNKNOWN = "unknown"
@@ -22,7 +25,7 @@ UNKNOWN = "unknown"
 
 def write_seed_outputs(
     folder: Path,
-    recipe: Recipe,
+    recipe: UnidaRecipe,
     domains: Domains,
     inputs: Inputs,
     task: UniDA,
@@ -37,12 +40,12 @@ def write_seed_outputs(
     labels = np.minimum(task.data.target_labels, len(domains.class_names))
     known = labels if (labels >= 0).any() else None
     shown = select_thumbnails(answer.scores, answer.predictions, answer.confidences, answer.threshold, known)
-    sample = _spread(len(task.data.source), 1000)
+    sample = spread(len(task.data.source), 1000)
     history = folder / "history.csv"
     write_unida_report(
         folder / "report.html",
         UnidaReport(
-            title=f"{domains.source.table.name} → {domains.target.table.name}: {content['method']}",
+            title=f"{domains.title}: {content['method']}",
             recipe=recipe.model_dump(mode="json"),
             metrics=content["metrics"],
             ci95=content["ci95"],
@@ -58,7 +61,7 @@ def write_seed_outputs(
             target_images=thumbnails(recipe, domains.target, shown),
             thumbnail_rows=shown,
             target_paths=domains.target.table.paths,
-            source_features=task.encode(_Subset(task.data.source, sample))[0],
+            source_features=task.encode(Subset(task.data.source, sample))[0],
             source_labels=task.data.source_labels[sample],
             target_features=answer.features,
             unreadable=[(image.path, image.reason) for image in domains.unreadable],
@@ -75,12 +78,6 @@ def backbone_of(task: UniDA, inputs: Inputs) -> TimmEncoder:
     return backbone
 
 
-def write_backbone(path: Path, backbone: TimmEncoder) -> None:
-    """Write the weights that load strictly into `timm.create_model(name, num_classes=0)`, with their normalization."""
-    numbers = {key: " ".join(map(str, getattr(backbone, key).flatten().tolist())) for key in ("mean", "std")}
-    write_tensors(path, backbone.backbone.state_dict(), {"timm": backbone.name} | numbers)
-
-
 def predictions_table(paths: tuple[str, ...], answer: Answer, class_names: tuple[str, ...]) -> pd.DataFrame:
     """Return path, label (a class name or `unknown`), confidence of the best known class, and unknown score."""
     names = np.array([*class_names, UNKNOWN], dtype=object)
@@ -94,24 +91,6 @@ def predictions_table(paths: tuple[str, ...], answer: Answer, class_names: tuple
     )
 
 
-def thumbnails(recipe: Recipe, domain: Domain, rows: np.ndarray) -> Tensor:
+def thumbnails(recipe: UnidaRecipe, domain: Domain, rows: np.ndarray) -> Tensor:
     """Return small squares of those rows, (M, 3, s, s) uint8."""
     return domain.images.square(rows, min(THUMBNAIL, recipe.data.packed_size), recipe.data.fit)
-
-
-class _Subset:
-    """Some rows of images, numbered anew."""
-
-    def __init__(self, images: Any, rows: np.ndarray):
-        self.images, self.rows = images, rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def batch(self, rows: np.ndarray) -> Tensor:
-        return self.images.batch(self.rows[rows])
-
-
-def _spread(n: int, most: int) -> np.ndarray:
-    """Return at most `most` of 0 … n−1, evenly spread."""
-    return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(np.int64))

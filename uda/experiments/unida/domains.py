@@ -4,22 +4,12 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from uda.datasets.cache import Unreadable, pack
-from uda.datasets.catalog import find_dataset
+from uda.datasets.cache import Unreadable
 from uda.datasets.labelsets import LabelSets, apply, label_sets, present_classes
-from uda.datasets.packed import PackedImages
 from uda.datasets.resolve import Resolved, resolve
 from uda.datasets.table import ImageTable
-from uda.recipe import DataRecipe
-
-
-@dataclass(frozen=True)
-class Domain:
-    """One side: the table without unreadable files, its decoded images, and the files left out."""
-
-    table: ImageTable
-    images: PackedImages
-    unreadable: tuple[Unreadable, ...] = ()
+from uda.experiments.parts import Domain, load_domain
+from uda.sections import PairRecipe
 
 
 @dataclass(frozen=True)
@@ -31,6 +21,11 @@ class Domains:
     sets: LabelSets
     lines: tuple[str, ...]
     warnings: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """How reports call the pair."""
+        return f"{self.source.table.name} → {self.target.table.name}"
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -61,12 +56,12 @@ class Found:
     warnings: tuple[str, ...]
 
 
-def find_domains(recipe: DataRecipe, download: bool = False) -> Found:
+def find_domains(recipe: PairRecipe, download: bool = False) -> Found:
     """Find what the recipe names and settle the label sets; UserError says what is missing and what to do."""
     return settle(resolve(recipe.source, recipe.target, Path(recipe.root) if recipe.root else None, download), recipe)
 
 
-def settle(found: Resolved, recipe: DataRecipe) -> Found:
+def settle(found: Resolved, recipe: PairRecipe) -> Found:
     """Settle the label sets of resolved tables."""
     sets = label_sets(
         present_classes(found.source), present_classes(found.target), recipe.setting, recipe.split, found.dataset
@@ -82,30 +77,12 @@ def settle(found: Resolved, recipe: DataRecipe) -> Found:
     return Found(source, target, sets, (*found.lines, sets.describe(), used), warnings)
 
 
-def decode_domains(found: Found, recipe: DataRecipe, progress: bool = True) -> Domains:
+def decode_domains(found: Found, recipe: PairRecipe, progress: bool = True) -> Domains:
     """Decode both tables."""
     source, target = (load_domain(table, recipe, progress) for table in (found.source, found.target))
     return Domains(source, target, found.sets, found.lines, found.warnings)
 
 
-def load_domains(recipe: DataRecipe, download: bool = False, progress: bool = True) -> Domains:
+def load_domains(recipe: PairRecipe, download: bool = False, progress: bool = True) -> Domains:
     """Find and decode both domains of a recipe."""
     return decode_domains(find_domains(recipe, download), recipe, progress)
-
-
-def load_domain(table: ImageTable, recipe: DataRecipe, progress: bool = True) -> Domain:
-    """Decode one table through the packed cache; `recipe.strict` refuses unreadable files."""
-    images, kept, unreadable = pack(table, recipe.packed_size, strict=recipe.strict, progress=progress)
-    return Domain(kept, images, tuple(unreadable))
-
-
-def dataset_name(source: str | None, target: str | None) -> str | None:
-    """Return the data set by which published recipes are called: the catalog's name, "builtin", or None for folders."""
-    names = [name for name in (source, target) if name]
-    if all(name.split("/")[0] == "builtin" for name in names):
-        return "builtin"
-    for name in names:
-        dataset = None if Path(name).exists() else find_dataset(name.split("/")[0])
-        if dataset is not None:
-            return dataset.name
-    return None

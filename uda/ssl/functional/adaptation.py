@@ -1,4 +1,4 @@
-"""The losses as pure functions: natural logarithm, features (B, D), L2-normalized inside unless said."""
+"""Losses of domain adaptation on unlabelled target features: entropies that are lowered or driven apart."""
 
 import torch
 import torch.nn.functional as F

@@ -1,0 +1,234 @@
+"""Every objective on 10,000 CIFAR-10 images: what its features are worth for the same number of images encoded.
+
+python -m benchmarks.ssl_cifar    (about three hours on two CPU cores; goes on where it stopped)
+
+A small backbone from random weights, the same optimizer for all, nothing tuned. Every arm puts the same number of images
+through the trained encoder (crops and tiles count by their pixels; a teacher's own pass is not counted), so a method of
+two views takes half as many steps as one of one view with the same batch. Beside the objectives: the weights as they
+start, two placebos, and supervised training on all labels. kNN and linear accuracy are on the 2,000 test images, from
+features of the 10,000; the last step counts. The images were re-saved as JPEG by their publisher.
+"""
+
+import argparse
+import json
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from benchmarks.common import CPU, data_folder, write_result
+from uda.batch import Batch
+from uda.clock import Clock
+from uda.experiments.experiment import loop_options
+from uda.experiments.pool import find_pool, load_pool
+from uda.experiments.pretrain.experiment import build_pretrain, prepare_pool
+from uda.layers import Tree
+from uda.metrics import paired_difference, summarize
+from uda.nn.encoder import TimmEncoder
+from uda.probes.knn import knn
+from uda.probes.linear import accuracy_interval, fit_linear
+from uda.recipe import PretrainRecipe, build_as
+from uda.ssl import OBJECTIVES
+from uda.tasks.pretrain import Pretrain
+from uda.training.checkpoint import Identity
+from uda.training.loop import train
+from uda.training.outputs import write_json
+
+UNTRAINED, SUPERVISED = "untrained", "supervised"
+PLACEBOS = ("placebo:rotation", "placebo:simclr")
+PER_STEP = 256
+"""Images through the encoder in a step: the batch follows from how many views an objective makes."""
+
+
+def backbone_of(arm: str) -> str:
+    """Return the backbone of an arm: a small convolutional network, or a small ViT where only that will do."""
+    return "smallvit" if arm.startswith("mae") or arm.endswith("(smallvit)") else "smallconv"
+
+
+def arms() -> list[str]:
+    """Return all arms; what mae needs a ViT for has its references on that ViT too."""
+    return [UNTRAINED, SUPERVISED, *OBJECTIVES, *PLACEBOS, f"{UNTRAINED} (smallvit)", f"{SUPERVISED} (smallvit)"]
+
+
+def recipe_of(arm: str, batch_size: int, steps: int) -> PretrainRecipe:
+    """Return an arm's recipe: the same optimizer for all, each objective with its own defaults."""
+    name = arm.removesuffix(" (smallvit)")
+    own: Tree = {"objectives": {name: {}}}
+    if name == SUPERVISED:
+        own = {"method": SUPERVISED}
+    elif name == UNTRAINED:
+        own = {}
+    common: Tree = {
+        "data": {"source": str(data_folder("cifar10")), "image_size": 32, "stored_size": 32},
+        "encoder": {"backbone": backbone_of(arm), "weights": "none"},
+        "training": {
+            "steps": 0 if name == UNTRAINED else steps,
+            "batch_size": batch_size,
+            "optimizer": "adamw",
+            "lr": 2e-3,
+            "weight_decay": 1e-4,
+            "schedule": "cosine",
+            "warmup_steps": 20,
+            "clip_norm": 3,
+            "evaluate_every": 0,
+            "checkpoint_every": 0,
+        },
+    }
+    return build_as(PretrainRecipe, [common, own])
+
+
+def encoded_images(task: Pretrain, batch_size: int) -> float:
+    """Return how many images of full size a step puts through the encoder that is trained."""
+    rows = np.arange(batch_size)
+    labels = torch.from_numpy(task.pool.usable[rows])
+    batch = Batch(task.pool.images.batch(rows), torch.from_numpy(rows), labels, "images")
+    pixels = 0.0
+
+    def count(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        nonlocal pixels
+        pixels += inputs[0].shape[0] * inputs[0].shape[2] * inputs[0].shape[3]
+
+    # mae hands its tokens to the blocks itself; what it embeds as patches is what it looks at.
+    backbone = cast(TimmEncoder, task.encoder).backbone
+    entry = cast(torch.nn.Module, getattr(backbone, "patch_embed", backbone))
+    handle = entry.register_forward_pre_hook(count)
+    streams = dict.fromkeys(task.streams(), batch)
+    clock = Clock(0, 100, 0, batch_size, len(task.pool.images))
+    task.prepare(clock)
+    pixels = 0.0
+    task(streams, "all", clock)
+    handle.remove()
+    return pixels / 32**2
+
+
+def run(arm: str, seed: int, budget: int, folder: Path) -> dict[str, Any]:
+    """Train one arm with one seed and measure its features; a result that is there already is returned as it is."""
+    path = folder / f"{arm.replace(':', '-')}-{seed}.json"
+    if path.is_file():
+        return dict(json.loads(path.read_text()))
+    torch.set_num_threads(1)
+    first = recipe_of(arm, 32, 1)
+    loaded = load_pool(find_pool(first.data), first.data, progress=False)
+    inputs = prepare_pool(first, loaded, CPU)
+    trains = not arm.startswith(UNTRAINED)
+    each = encoded_images(build_pretrain(first, loaded, inputs, seed), 32) / 32 if trains else 1.0
+    batch_size = max(16, round(PER_STEP / each / 8) * 8)
+    recipe = recipe_of(arm, batch_size, max(1, round(budget / (each * batch_size))))
+    task = build_pretrain(recipe, loaded, inputs, seed)
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as out:
+        options = loop_options(recipe, seed, CPU)
+        train(task, options, Path(out), Identity(recipe.hash(), loaded.fingerprint, seed), CPU.device)
+        seconds = time.perf_counter() - started
+        history = Path(out) / "history.csv"
+        last = _last_losses(history) if history.exists() else {}
+    assert task.last_metrics is not None
+    features, test = task.encode(inputs.train), task.encode(inputs.test)  # type: ignore[arg-type]
+    assert loaded.test is not None
+    labels, truth = loaded.train.table.labels, loaded.test.table.labels
+    classes = len(loaded.class_names)
+    neighbors = accuracy_interval(knn(test, features, labels, classes).predictions, truth)
+    linear = accuracy_interval(fit_linear(features, labels, classes, seed=0).predict(test), truth)
+    result = {
+        "arm": arm,
+        "backbone": backbone_of(arm),
+        "seed": seed,
+        "steps": recipe.training.steps,
+        "batch_size": batch_size,
+        "encoded_images_per_image": round(each, 3),
+        "knn_accuracy": neighbors.estimate,
+        "linear_accuracy": linear.estimate,
+        "seconds_per_1000": round(1000 * seconds / max(1.0, recipe.training.steps * batch_size * each), 3),
+        "effective_rank": task.last_metrics["effective_rank"],
+        "feature_std": task.last_metrics["feature_std"],
+        "warnings": task.warnings,
+        "last_losses": last,
+    }
+    write_json(path, result)
+    return result
+
+
+def _last_losses(history: Path) -> dict[str, float]:
+    """Return the mean of each loss term over the last tenth of the run."""
+    import pandas as pd
+
+    table = pd.read_csv(history)
+    tail = table.tail(max(1, len(table) // 10))
+    return {name: round(float(tail[name].mean()), 4) for name in table.columns if name in OBJECTIVES}
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return means over seeds of every arm, and what it gains over the untrained weights, paired by seed."""
+    found: dict[str, Any] = {}
+    for arm in dict.fromkeys(row["arm"] for row in rows):
+        own = {row["seed"]: row for row in rows if row["arm"] == arm}
+        start = UNTRAINED if backbone_of(arm) == "smallconv" else f"{UNTRAINED} (smallvit)"
+        before = {row["seed"]: row for row in rows if row["arm"] == start}
+        shared = sorted(own.keys() & before.keys())
+        entry: dict[str, Any] = {"backbone": backbone_of(arm), "seeds": sorted(own)}
+        for name in ("knn_accuracy", "linear_accuracy", "seconds_per_1000", "effective_rank"):
+            entry[name] = asdict(summarize([row[name] for row in own.values()]))
+        entry["collapsed"] = [w for row in own.values() for w in row["warnings"] if "collapse" in w]
+        for name in ("knn_accuracy", "linear_accuracy"):
+            ours, theirs = ([rows_of[seed][name] for seed in shared] for rows_of in (own, before))
+            entry[f"{name}_gain"] = asdict(paired_difference(ours, theirs)) if shared else None
+        found[arm] = entry
+    return found
+
+
+def main() -> None:
+    """Run all arms and seeds, two at a time, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
+    parser.add_argument("--budget", type=int, default=150_000, help="images through the encoder, of each run")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--only", nargs="+", default=[], help="these arms alone")
+    flags = parser.parse_args()
+    folder = Path("runs") / f"ssl_cifar-{flags.budget}"
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = [(arm, seed) for seed in flags.seeds for arm in (flags.only or arms())]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(flags.workers, mp_context=context) as pool:
+        futures = [pool.submit(run, arm, seed, flags.budget, folder) for arm, seed in wanted]
+        for future in futures:
+            row = future.result()
+            print(
+                f"{row['arm']}, seed {row['seed']}: kNN {row['knn_accuracy']:.3f}, linear {row['linear_accuracy']:.3f}, "
+                f"{row['seconds_per_1000']} s per 1,000",
+                flush=True,
+            )
+            done = [each.result() for each in futures if each.done() and each.exception() is None]
+            write(done, flags.budget)
+
+
+def write(rows: Iterable[dict[str, Any]], budget: int) -> None:
+    """Write results/ssl_cifar.json."""
+    every = list(rows)
+    content = {
+        "budget": budget,
+        "threads_of_each_run": 1,
+        "recipe": _shared(),
+        "summary": summary(every),
+        "runs": every,
+    }
+    write_result("ssl_cifar", content)
+
+
+def _shared() -> dict[str, Any]:
+    content = recipe_of(UNTRAINED, 32, 1).model_dump(mode="json")
+    for key in ("source", "root"):
+        content["data"].pop(key)
+    for key in ("steps", "batch_size"):
+        content["training"].pop(key)
+    return content
+
+
+if __name__ == "__main__":
+    main()

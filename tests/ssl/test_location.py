@@ -1,0 +1,71 @@
+import math
+
+import pytest
+import torch
+
+from tests.ssl import small
+from uda.ssl.jigsaw import lattice
+from uda.ssl.location import Location
+from uda.ssl.placebo import placebo
+from uda.ssl.tiles import standardized
+
+
+def test_center_first_then_the_eight_around_it_row_by_row() -> None:
+    objective = Location(small.encoder(size=48), small.info(size=48), gap=0.0, gray=0.0)
+    batch = small.batch(4, size=48)
+    views = objective.views(batch, small.CLOCK)
+    tiles = standardized(lattice(objective.info.augment(batch, small.CLOCK), 3))
+    order = [4, 0, 1, 2, 3, 5, 6, 7, 8]
+    assert torch.allclose(views.images, tiles[:, order].transpose(0, 1).flatten(0, 1), atol=1e-6)
+    assert views.targets is not None
+    assert views.targets.tolist() == [side for side in range(8) for _ in range(4)]
+
+
+def test_each_neighbor_is_paired_with_the_center_of_its_own_image() -> None:
+    objective = Location(small.encoder(), small.info())
+    pairs: list[torch.Tensor] = []
+    objective.head.register_forward_pre_hook(lambda _, given: pairs.append(given[0]))
+    features = torch.arange(18.0)[:, None].expand(18, 128)
+    objective.loss(features, objective.views(small.batch(2), small.CLOCK))
+    # two images: centers are rows 0 and 1, neighbors 2 … 17
+    assert pairs[0][:, 0].tolist() == [0, 1] * 8
+    assert pairs[0][:, 128].tolist() == list(range(2, 18))
+
+
+def test_patches_have_the_published_size() -> None:
+    objective = Location(small.encoder(size=96), small.info(size=96))
+    assert objective.tile_size == 32  # 24 pixels, the next multiple of 16
+    assert Location(small.encoder(size=96), small.info(size=96), tile_size=24).tile_size == 24
+
+
+def test_a_head_that_knows_nothing_has_the_loss_of_chance() -> None:
+    objective = Location(small.encoder(), small.info())
+    for parameter in objective.head.parameters():
+        torch.nn.init.zeros_(parameter)
+    loss = objective(small.encoder(), small.batch(), small.CLOCK)
+    assert loss.value.item() == pytest.approx(math.log(8), abs=1e-6) == loss.chance
+
+
+def test_the_encoder_learns_and_the_loss_falls() -> None:
+    encoder = small.encoder()
+    objective = Location(encoder, small.info(), hidden=64)
+    first, last = small.falls_on_fixed_batch(objective, encoder, small.batch(8), steps=25)
+    assert last < 0.6 * first
+    assert small.gradient_reaches(encoder)
+
+
+def test_a_copy_goes_on_exactly() -> None:
+    assert small.continues_exactly(Location, small.batch(), hidden=16)
+
+
+def test_the_placebo_has_other_answers_to_the_same_pairs() -> None:
+    encoder = small.encoder().eval()
+    real, fake = (kind(encoder, small.info()) for kind in (Location, placebo(Location)))
+    fake.load_state_dict(real.state_dict())
+    a, b = (o.views(small.batch(), small.CLOCK) for o in (real, fake))
+    assert torch.equal(a.images, b.images)
+    assert a.targets is not None
+    assert b.targets is not None
+    assert a.targets.bincount().tolist() == b.targets.bincount().tolist() == [16] * 8
+    assert (a.targets == b.targets).float().mean() < 0.3
+    assert real.loss(encoder(a.images), a).value != fake.loss(encoder(b.images), b).value

@@ -1,0 +1,230 @@
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torchvision.transforms.v2 import functional as tv
+
+from uda.ssl.pixels import (
+    blend,
+    brightness_shares,
+    color_jitter,
+    contrast_shares,
+    gaussian_blur,
+    grayscale,
+    horizontal_flip,
+    hue,
+    luma,
+    resized_crop,
+    saturation_shares,
+    solarize,
+    where_chosen,
+)
+
+LEVEL = 1 / 255
+SHARES = {"brightness": brightness_shares, "contrast": contrast_shares, "saturation": saturation_shares}
+
+
+def noise(n: int, height: int = 16, width: int = 16, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (n, 3, height, width), dtype=torch.uint8, generator=generator)
+
+
+def floats(n: int, height: int = 16, width: int = 16, seed: int = 0) -> Tensor:
+    """Noise with gray pixels, black, white, and pixels of which two channels are equal."""
+    images = noise(n, height, width, seed).float() / 255
+    images[:, :, 0] = images[:, :1, 0]
+    images[:, :, 1], images[:, :, 2] = 0, 1
+    images[:, 1, 3] = images[:, 0, 3]
+    images[:, 2, 4] = images[:, 1, 4]
+    return images
+
+
+@st.composite
+def boxes_and_size(draw: st.DrawFn) -> tuple[int, int, list[list[int]], int]:
+    height, width = draw(st.integers(1, 24)), draw(st.integers(1, 24))
+    boxes = []
+    for _ in range(draw(st.integers(1, 4))):
+        tall, wide = draw(st.integers(1, height)), draw(st.integers(1, width))
+        boxes.append([draw(st.integers(0, height - tall)), draw(st.integers(0, width - wide)), tall, wide])
+    return height, width, boxes, draw(st.integers(1, 30))
+
+
+@given(case=boxes_and_size(), antialias=st.booleans())
+@settings(max_examples=100, deadline=None)
+def test_resized_crop_is_torchvisions(case: tuple[int, int, list[list[int]], int], antialias: bool) -> None:
+    height, width, boxes, size = case
+    images = noise(len(boxes), height, width)
+    views = resized_crop(images, torch.tensor(boxes), size, antialias=antialias)
+    assert views.shape == (len(boxes), 3, size, size)
+    assert views.dtype == torch.float32
+    assert 0 <= views.min() <= views.max() <= 1
+    for image, box, view in zip(images, boxes, views, strict=True):
+        exact = tv.resized_crop(image.float() / 255, *box, [size, size], antialias=antialias)
+        assert (view - exact).abs().max() < 1e-4
+        rounded = tv.resized_crop(image, *box, [size, size], antialias=antialias)  # uint8 in, uint8 out
+        assert (view - rounded.float() / 255).abs().max() < 1.01 * LEVEL
+
+
+def test_resized_crop_of_large_images_is_torchvisions() -> None:
+    images = noise(3, 256, 300)
+    boxes = [[0, 0, 256, 300], [13, 40, 120, 155], [200, 290, 56, 10]]
+    views = resized_crop(images, torch.tensor(boxes), 224)
+    for image, box, view in zip(images, boxes, views, strict=True):
+        assert (view - tv.resized_crop(image, *box, [224, 224], antialias=True) / 255).abs().max() < 1.01 * LEVEL
+        assert (view - tv.resized_crop(image.float() / 255, *box, [224, 224], antialias=True)).abs().max() < 1e-4
+
+
+def test_resized_crop_of_the_whole_image_is_the_image_and_mirrors_where_told() -> None:
+    images = noise(4)
+    whole = torch.tensor([[0, 0, 16, 16]]).repeat(4, 1)
+    mirrored = torch.tensor([True, False, True, False])
+    expected = images.float() / 255
+    assert torch.allclose(resized_crop(images, whole, 16), expected, atol=1e-6)
+    flipped = resized_crop(images, whole, 16, mirrored)
+    assert torch.allclose(flipped, torch.stack([expected[0].flip(2), expected[1], expected[2].flip(2), expected[3]]))
+    assert torch.equal(flipped, horizontal_flip(resized_crop(images, whole, 16), mirrored))
+    assert torch.allclose(resized_crop(expected, whole, 16), expected, atol=1e-6)  # floats are taken as they are
+
+
+def test_antialias_averages_what_a_pixel_covers() -> None:
+    # Two columns of 0 and 1 by turns, 8 → 2: a triangle over 8 columns about column 2 (edges of pixels), cut off at the
+    # image. Weights of columns 0 … 5 at centers −1.5 … 3.5 are 1 − |d|/4 = 5/8, 7/8, 7/8, 5/8, 3/8, 1/8; sum 28/8.
+    stripes = torch.tensor([0.0, 1.0]).repeat(4).expand(1, 3, 8, 8)
+    whole = torch.tensor([[0, 0, 8, 8]])
+    view = resized_crop(stripes, whole, 2)
+    assert view[0, 0, 0].tolist() == pytest.approx([13 / 28, 15 / 28])  # (7 + 5 + 1) ÷ 28; the right one mirrored
+    # without: columns 1 and 2, half and half
+    assert resized_crop(stripes, whole, 2, antialias=False)[0, 0, 0].tolist() == pytest.approx([0.5, 0.5])
+
+
+@pytest.mark.parametrize("name", sorted(SHARES))
+def test_blends_are_torchvisions(name: str) -> None:
+    images = floats(6)
+    factors = torch.tensor([0.0, 0.3, 0.8, 1.0, 1.4, 2.5])
+    views = blend(images, SHARES[name](factors))
+    for image, factor, view in zip(images, factors.tolist(), views, strict=True):
+        # torchvision's luma has 0.2989 for red, which moves a pixel by at most |1 − 2.5| · 0.0001
+        assert (view - getattr(tv, f"adjust_{name}")(image, factor)).abs().max() < 2e-4
+
+
+@given(turns=st.lists(st.floats(-0.5, 0.5, width=32), min_size=1, max_size=4), seed=st.integers(0, 99))
+@settings(max_examples=50, deadline=None)
+def test_hue_is_torchvisions(turns: list[float], seed: int) -> None:
+    images = floats(len(turns), seed=seed)
+    views = hue(images, torch.tensor(turns))
+    for image, turn, view in zip(images, turns, views, strict=True):
+        assert (view - tv.adjust_hue(image, turn)).abs().max() < 1e-4
+
+
+def test_hue_of_pure_colors() -> None:
+    red = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1).expand(5, 3, 2, 2)
+    turned = hue(red, torch.tensor([0.0, 1 / 3, -1 / 3, 1 / 6, 0.5]))[:, :, 0, 0]
+    expected = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [0, 1, 1]])  # red green blue yellow cyan
+    assert torch.allclose(turned, expected, atol=1e-5)
+    gray = torch.full((1, 3, 2, 2), 0.4)
+    assert torch.equal(hue(gray, torch.tensor([0.3])), gray)
+
+
+def test_grayscale_and_luma() -> None:
+    images = floats(2)
+    assert (grayscale(images) - tv.rgb_to_grayscale(images, 3)).abs().max() < 2e-4
+    colors = torch.eye(3).view(3, 3, 1, 1)
+    assert luma(colors).flatten().tolist() == pytest.approx([0.299, 0.587, 0.114])
+
+
+@pytest.mark.parametrize(("height", "width", "reach"), [(16, 16, 6), (7, 20, 6), (32, 32, 1)])
+def test_blur_is_torchvisions(height: int, width: int, reach: int) -> None:
+    images = floats(4, height, width)
+    sigmas = torch.tensor([0.1, 0.5, 1.0, 2.0])
+    views = gaussian_blur(images, sigmas, reach)
+    for image, sigma, view in zip(images, sigmas.tolist(), views, strict=True):
+        expected = tv.gaussian_blur(image, [2 * reach + 1] * 2, [sigma, sigma])
+        assert (view - expected).abs().max() < 1e-5
+
+
+def test_blur_keeps_a_constant_and_spreads_a_point() -> None:
+    assert torch.allclose(gaussian_blur(torch.full((1, 3, 9, 9), 0.7), torch.tensor([1.5]), 4), torch.tensor(0.7))
+    point = torch.zeros(1, 3, 9, 9)
+    point[:, :, 4, 4] = 1
+    # weights at 0, ±1, with σ = 1: 1, e^−½ = 0.606531; 1 ÷ 2.213061 = 0.451862 in each direction
+    assert gaussian_blur(point, torch.tensor([1.0]), 1)[0, 0, 4, 4].item() == pytest.approx(0.451862**2, abs=1e-6)
+
+
+def test_solarize_is_torchvisions() -> None:
+    images = floats(3)
+    for threshold in (0.0, 0.5, 1.0):
+        assert torch.equal(solarize(images, threshold), tv.solarize(images, threshold))
+
+
+def theirs(image: Tensor, order: tuple[int, ...], factors: list[float | None]) -> Tensor:
+    adjust = (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation, tv.adjust_hue)
+    for kind in order:
+        factor = factors[kind]
+        image = image if factor is None else adjust[kind](image, factor)
+    return image
+
+
+@pytest.mark.parametrize("absent", [(), (3,), (0, 2), (0, 1, 2), (1, 3), (0, 1, 2, 3)])
+def test_color_jitter_has_torchvisions_result_in_every_order(absent: tuple[int, ...]) -> None:
+    orders = list(itertools.permutations(range(4)))
+    images = floats(len(orders))
+    priority = torch.tensor([[float(order.index(kind)) for kind in range(4)] for order in orders])
+    chosen = torch.arange(len(orders)) % 5 != 0
+    factors = torch.rand(len(orders), 4, generator=torch.Generator().manual_seed(1)) + 0.5
+    factors[:, 3] -= 1.0
+    given = [None if kind in absent else factors[:, kind] for kind in range(4)]
+    views = color_jitter(images, priority, chosen, *given)
+    for place, order in enumerate(orders):
+        mine = [None if kind in absent else factors[place, kind].item() for kind in range(4)]
+        expected = theirs(images[place], order, mine) if chosen[place] else images[place]
+        # the lumas' difference of 1e-4 is stretched by the hue's turn where a pixel is almost gray
+        assert (views[place] - expected).abs().max() < 0.5 * LEVEL
+    assert torch.equal(images, floats(len(orders)))  # what was given is as it was
+
+
+def test_where_chosen_changes_those_alone() -> None:
+    images = floats(5)
+    turns = torch.linspace(-0.4, 0.4, 5)
+    for chosen in (torch.zeros(5) > 0, torch.ones(5) > 0, torch.tensor([True, False, False, True, True])):
+        expected = torch.where(chosen[:, None, None, None], hue(images, turns), images)
+        assert torch.equal(where_chosen(chosen, hue, images, turns), expected)
+        solar = torch.where(chosen[:, None, None, None], solarize(images, 0.3), images)
+        assert torch.equal(where_chosen(chosen, solarize, images, threshold=0.3), solar)
+
+
+@given(
+    factors=st.lists(
+        st.tuples(*[st.floats(0, 3, width=32)] * 3, st.floats(-0.5, 0.5, width=32)), min_size=1, max_size=4
+    ),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=50, deadline=None)
+def test_all_stay_in_range(factors: list[tuple[float, ...]], seed: int) -> None:
+    images = floats(len(factors), seed=seed)
+    priority = torch.rand(len(factors), 4, generator=torch.Generator().manual_seed(seed))
+    columns = torch.tensor(factors).unbind(1)
+    views = color_jitter(images, priority, torch.ones(len(factors)) > 0, *columns)
+    views = gaussian_blur(views, columns[0] + 0.1, 3)
+    assert views.dtype == torch.float32
+    assert 0 <= views.min() <= views.max() <= 1
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_cuda_gives_the_same_pixels() -> None:
+    images = noise(24, 40, 40)
+    boxes = torch.tensor([[3, 5, 30, 20]]).repeat(24, 1)
+    draws = torch.rand(24, 9, generator=torch.Generator().manual_seed(0))
+    chosen, mirrored = draws[:, 0] < 0.7, draws[:, 1] < 0.5
+
+    def render(device: str) -> Tensor:
+        values = draws.to(device)
+        views = resized_crop(images.to(device), boxes.to(device), 32, mirrored.to(device))
+        factors = [*(0.5 + values[:, 2:5]).unbind(1), values[:, 5] - 0.5]
+        views = color_jitter(views, values[:, :4], chosen.to(device), *factors)
+        return where_chosen(chosen.to(device), gaussian_blur, views, 0.1 + values[:, 6], reach=5).cpu()
+
+    assert torch.allclose(render("cpu"), render("cuda"), atol=1e-4)

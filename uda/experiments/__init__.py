@@ -1,0 +1,12 @@
+"""How a task is run from its recipe to its output folder; one experiment a task."""
+
+from uda.experiments.experiment import Experiment
+from uda.experiments.pretrain.experiment import PretrainExperiment
+from uda.experiments.probe.experiment import ProbeExperiment
+from uda.experiments.unida.experiment import UnidaExperiment
+
+EXPERIMENTS: dict[str, Experiment] = {
+    "unida": UnidaExperiment(),
+    "pretrain": PretrainExperiment(),
+    "probe": ProbeExperiment(),
+}

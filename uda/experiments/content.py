@@ -1,0 +1,90 @@
+"""What `metrics.json` says: of one seed, above several, and of a comparison."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from uda.metrics import paired_difference, summarize
+
+
+def summary_content(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the `metrics.json` above several seeds: means, standard deviations and Student's t intervals.
+
+    seeds: the contents of the seeds' own.
+    """
+    first = seeds[0]
+    per_seed = {name: [seed["metrics"][name] for seed in seeds] for name in first["metrics"]}
+    summaries = {name: summarize(values) for name, values in per_seed.items()}
+    own = ("seeds", "metrics", "std", "ci95", "ci95_kind", "per_seed", "rejection", "by_rejection", "warnings")
+    content = {key: value for key, value in first.items() if key not in own}
+    content |= {
+        "seeds": [seed["seeds"][0] for seed in seeds],
+        "metrics": {name: summary.mean for name, summary in summaries.items()},
+        "std": {name: summary.std for name, summary in summaries.items()},
+        "ci95": {
+            name: None if s.mean is None or s.ci95 is None else [s.mean - s.ci95, s.mean + s.ci95]
+            for name, s in summaries.items()
+        },
+        "ci95_kind": "Student's t over seeds",
+        "per_seed": per_seed,
+    }
+    if "by_rejection" in first:
+        content["rejection"] = {"rule": first["rejection"]["rule"]}
+        content["by_rejection"] = {
+            rule: {
+                name: summarize([seed["by_rejection"][rule][name] for seed in seeds]).mean
+                for name in first["by_rejection"][rule]
+            }
+            for rule in first["by_rejection"]
+        }
+    return content
+
+
+def difference_content(
+    arm: Mapping[str, Any], other: Mapping[str, Any], over_images: Mapping[str, list[float] | None]
+) -> dict[str, Any]:
+    """Return the paired differences arm − other over the seeds that both ran, under each figure's name.
+
+    arm, other: the contents of the two `metrics.json`; over_images: the first seed's intervals over target images,
+    which stand where seeds give none (one seed, or differences that do not vary).
+    """
+    metrics: dict[str, Any] = {}
+    ours, theirs = arm["per_seed"], other["per_seed"]
+    for name in ours:
+        pairs = [(a, b) for a, b in zip(ours[name], theirs[name], strict=True) if a is not None and b is not None]
+        if len(pairs) < len(ours[name]):
+            metrics[name] = None
+            continue
+        difference = paired_difference([a for a, _ in pairs], [b for _, b in pairs])
+        varies = difference.std is not None and difference.std > 0
+        metrics[name] = {
+            "with": arm["metrics"][name],
+            "without": other["metrics"][name],
+            "mean": difference.mean,
+            "std": difference.std,
+            "ci95": list(difference.ci95) if varies and difference.ci95 else over_images.get(name),
+            "ci95_kind": "Student's t over paired seeds" if varies else "bootstrap over target images",
+            "p_value": difference.p_value,
+            "smallest_detectable": difference.smallest_detectable,
+        }
+    return {
+        "against": other["method"],
+        "seeds": arm["seeds"],
+        "metrics": {name: value for name, value in metrics.items() if value is not None},
+    }
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Return what a number depends on beside the recipe: machine, versions, threads."""
+    accelerator = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    packages = ("torch", "torchvision", "timm", "numpy", "scikit-learn")
+    return {
+        "device": accelerator,
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "threads": torch.get_num_threads(),
+        "versions": {name: version(name) for name in packages},
+    }

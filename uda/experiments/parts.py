@@ -1,0 +1,143 @@
+"""What the tasks' experiments have in common: images, views, encoders and objectives from the names in a recipe."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from uda.batch import Batch
+from uda.clock import Clock
+from uda.datasets.cache import Unreadable, default_cache_dir, pack
+from uda.datasets.catalog import find_dataset
+from uda.datasets.packed import PackedImages, SquareImages
+from uda.datasets.streams import FrozenFeatures
+from uda.datasets.table import ImageTable
+from uda.errors import UserError
+from uda.nn.encoder import Encoder, TimmEncoder, create_encoder
+from uda.probes.frozen import cached_passes, compute_passes, weights_hash
+from uda.random import derived_seed
+from uda.recipe import Recipe
+from uda.sections import ImagesRecipe
+from uda.ssl import OBJECTIVES, Info, Need, Objective, check_needs, find_objective, find_random_views
+from uda.ssl.objective import RandomView
+from uda.ssl.placebo import PREFIX
+from uda.ssl.views import AUGMENTATIONS, NoAugmentation, PickPass
+from uda.training.outputs import write_tensors
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One side: the table without unreadable files, its decoded images, and the files left out."""
+
+    table: ImageTable
+    images: PackedImages
+    unreadable: tuple[Unreadable, ...] = ()
+
+
+def load_domain(table: ImageTable, recipe: ImagesRecipe, progress: bool = True) -> Domain:
+    """Decode one table through the packed cache; `recipe.strict` refuses unreadable files."""
+    images, kept, unreadable = pack(table, recipe.packed_size, strict=recipe.strict, progress=progress)
+    return Domain(kept, images, tuple(unreadable))
+
+
+def dataset_name(source: str | None, target: str | None) -> str | None:
+    """Return the data set by which published recipes are called: the catalog's name, "builtin", or None for folders."""
+    names = [name for name in (source, target) if name]
+    if all(name.split("/")[0] == "builtin" for name in names):
+        return "builtin"
+    for name in names:
+        dataset = None if Path(name).exists() else find_dataset(name.split("/")[0])
+        if dataset is not None:
+            return dataset.name
+    return None
+
+
+def check_sizes(recipe: Recipe) -> None:
+    """Refuse a stored size that is below the size of views."""
+    if recipe.data.packed_size < recipe.data.image_size:
+        raise UserError(
+            f"data.stored_size={recipe.data.packed_size} is below the image size {recipe.data.image_size}; raise it"
+        )
+
+
+def check_objectives(recipe: Recipe, given: Need, where: str) -> None:
+    """Refuse objectives that need what the task or its backbone does not give."""
+    for name in recipe.objectives:
+        check_needs(find_objective(name), given, where, OBJECTIVES.values())
+
+
+def given_by(encoder: TimmEncoder) -> Need:
+    """Return what of an objective's needs the backbone gives: an unpooled map (most CNNs), or tokens (ViTs)."""
+    return {4: Need.MAP, 3: Need.TOKENS}.get(encoder.unpooled_dims, Need.NOTHING)
+
+
+def starting_encoder(recipe: Recipe, seed: int) -> TimmEncoder:
+    """Return the encoder that training starts from; random weights depend on the seed alone."""
+    torch.manual_seed(derived_seed(seed, 0, "initial backbone"))
+    return create_encoder(recipe.encoder.backbone, recipe.encoder.weights, recipe.data.image_size)
+
+
+def random_view(recipe: Recipe) -> RandomView:
+    """Return the strong augmentation of a recipe."""
+    options = {key: value for key, value in recipe.views.items() if key != "name"}
+    return find_random_views(recipe.views["name"])(recipe.data.image_size, **options)
+
+
+def build_objectives(recipe: Recipe, encoder: Encoder, info: Info) -> list[tuple[Objective, float]]:
+    """Return the objectives of a recipe with their weights; a placebo has the initial heads of what it stands for."""
+    made: list[tuple[Objective, float]] = []
+    for name, options in recipe.objectives.items():
+        torch.manual_seed(derived_seed(info.seed, 0, f"initial {name.removeprefix(PREFIX)}"))
+        own = {key: value for key, value in options.items() if key != "weight"}
+        made.append((find_objective(name)(encoder, info, **own), float(options["weight"])))
+    return made
+
+
+def training_view(recipe: Recipe) -> NoAugmentation | PickPass:
+    """Return what a batch undergoes in training (in frozen mode, which pass is taken) and in evaluation."""
+    return PickPass() if recipe.encoder.freeze else AUGMENTATIONS[recipe.data.augment](recipe.data.image_size)
+
+
+def square(recipe: Recipe, images: PackedImages, device: torch.device) -> SquareImages:
+    """Return stored squares that views are cut from; on the GPU where they fit."""
+    return SquareImages(images, recipe.data.packed_size, recipe.data.fit, device=device)
+
+
+def frozen_features(
+    recipe: Recipe,
+    backbone: TimmEncoder,
+    domain: Domain,
+    device: torch.device,
+    progress: bool,
+    passes: int | None = None,
+) -> FrozenFeatures:
+    """Return the features of the evaluation view and, after it, of augmented ones; kept in the cache."""
+    augment = AUGMENTATIONS[recipe.data.augment](recipe.data.image_size)
+    count = recipe.encoder.passes if passes is None else passes
+
+    def augmented(number: int) -> Callable[[Tensor, Tensor], Tensor]:
+        # The passes are data, not training: the same for every seed, so that seeds share them.
+        return lambda pixels, rows: augment(Batch(pixels, rows, None, "frozen"), Clock(number, count))
+
+    views = [lambda pixels, rows: augment.plain(pixels), *(augmented(number) for number in range(1, count))]
+    key = (
+        f"1 {domain.images.fingerprint} {weights_hash(backbone)} {backbone.name} {augment!r} {recipe.data.packed_size} "
+        f"{recipe.data.fit} {count}"
+    )
+    return FrozenFeatures(
+        cached_passes(
+            default_cache_dir(),
+            key,
+            lambda: compute_passes(
+                backbone, square(recipe, domain.images, device), views, device, domain.table.name, progress
+            ),
+        )
+    )
+
+
+def write_backbone(path: Path, backbone: TimmEncoder) -> None:
+    """Write the weights that load strictly into `timm.create_model(name, num_classes=0)`, with their normalization."""
+    numbers = {key: " ".join(map(str, getattr(backbone, key).flatten().tolist())) for key in ("mean", "std")}
+    write_tensors(path, backbone.backbone.state_dict(), {"timm": backbone.name} | numbers)

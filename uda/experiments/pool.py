@@ -1,0 +1,99 @@
+"""One pool of images from the names in a recipe: all domains at once, and the test split where there is one."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from uda.datasets.cache import Unreadable
+from uda.datasets.resolve import resolve
+from uda.datasets.table import ImageTable
+from uda.errors import UserError
+from uda.experiments.parts import Domain, load_domain
+from uda.probes.low_label import labelled_rows, parse_labels
+from uda.sections import PoolRecipe
+
+TEST_SPLITS = ("test", "val")
+
+
+@dataclass(frozen=True)
+class PoolFound:
+    """The images to learn from and those to test on, listed; nothing decoded yet."""
+
+    table: ImageTable
+    test: ImageTable | None
+    lines: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PoolLoaded:
+    """The same, decoded."""
+
+    train: Domain
+    test: Domain | None
+    lines: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """How reports call the pool."""
+        return self.train.table.name
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes, in the order of the labels."""
+        return self.train.table.classes
+
+    @property
+    def fingerprint(self) -> str:
+        """What the images, their order and their labels are; a checkpoint remembers it."""
+        sides = [self.train] if self.test is None else [self.train, self.test]
+        digest = hashlib.sha256("\0".join(self.class_names).encode())
+        for side in sides:
+            digest.update(side.table.labels.astype("<i8").tobytes())
+        return "+".join([*(side.images.fingerprint for side in sides), digest.hexdigest()[:16]])
+
+    @property
+    def unreadable(self) -> tuple[Unreadable, ...]:
+        """The files left out."""
+        return self.train.unreadable + (self.test.unreadable if self.test else ())
+
+
+def find_pool(recipe: PoolRecipe, download: bool = False) -> PoolFound:
+    """Find all images that the recipe names; UserError says what is missing and what to do.
+
+    A data set or a folder of domains stands for all of its domains together. Of one domain with splits the training
+    split is learned from, and `test` (else `val`) is tested on.
+    """
+    root = Path(recipe.root) if recipe.root else None
+    found = resolve(recipe.source or "builtin", None, root, download, every_source=True, need_labels=False)
+    table = found.source
+    if len(table) < 2:
+        raise UserError(f"{table.name} holds {len(table)} image; name a data set or a folder with more")
+    test = next((found.source_splits[name] for name in TEST_SPLITS if name in found.source_splits), None)
+    if test is not None and (not table.classes or test.paths == table.paths):
+        test = None
+    lines = list(found.lines)
+    if test is not None:
+        test = test.relabel(table.classes)
+        lines.append(f"tested on: {len(test)} images of {test.name}")
+    return PoolFound(table, test, tuple(lines), found.warnings)
+
+
+def load_pool(found: PoolFound, recipe: PoolRecipe, progress: bool = True) -> PoolLoaded:
+    """Decode the pool."""
+    train = load_domain(found.table, recipe, progress)
+    test = None if found.test is None else load_domain(found.test, recipe, progress)
+    return PoolLoaded(train, test, found.lines, found.warnings)
+
+
+def usable_labels(labels: np.ndarray, share: str | None, seed: int) -> np.ndarray:
+    """Return labels (N,) that training may see: all, or a class-balanced share of them; −1 elsewhere."""
+    if share is None:
+        return labels
+    rows = labelled_rows(labels, parse_labels(share), seed)
+    usable = np.full_like(labels, -1)
+    usable[rows] = labels[rows]
+    return usable

@@ -1,0 +1,192 @@
+"""Pre-training, as an experiment."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pandas as pd
+import torch
+
+from uda.datasets.packed import SquareImages
+from uda.datasets.sampling import spread
+from uda.errors import UserError
+from uda.experiments.content import environment
+from uda.experiments.experiment import Experiment, Settings
+from uda.experiments.parts import (
+    build_objectives,
+    check_objectives,
+    check_sizes,
+    given_by,
+    random_view,
+    square,
+    starting_encoder,
+    training_view,
+    write_backbone,
+)
+from uda.experiments.pool import PoolFound, PoolLoaded, find_pool, load_pool, usable_labels
+from uda.nn.encoder import TimmEncoder, create_encoder
+from uda.random import derived_seed
+from uda.recipe import PretrainRecipe, Recipe
+from uda.report.pretrain import PretrainReport, write_pretrain_report
+from uda.ssl import Info, Need, find_objective
+from uda.ssl.views import NoAugmentation
+from uda.tasks import find_method
+from uda.tasks.pretrain import Pool, Pretrain
+
+_SHOWN = 1500
+"""Images in the report's map of features."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Squares that views are cut from."""
+
+    train: SquareImages
+    test: SquareImages | None
+
+
+class PretrainExperiment(Experiment):
+    """A pool of images, objectives, and how good the features are at the end."""
+
+    headline: ClassVar[str] = "knn_accuracy"
+
+    def check(self, recipe: PretrainRecipe) -> None:
+        """Refuse parts that do not fit together."""
+        if recipe.encoder.freeze:
+            raise UserError("pre-training moves the backbone; leave --freeze out, or evaluate it by --task probe")
+        method = find_method("pretrain", recipe.method["name"])
+        if recipe.data.labels is not None and not (method.uses_labels or _needs_labels(recipe)):
+            raise UserError(
+                "--labels says how many labels training may use and nothing here uses any; add --method supervised"
+            )
+        if not recipe.objectives and not method.uses_labels and recipe.training.steps:
+            raise UserError(
+                "there is nothing to learn from: name one or more by --objective (simclr, rotation, …), or add "
+                "--method supervised"
+            )
+        check_sizes(recipe)
+
+    def find(self, recipe: PretrainRecipe, settings: Settings) -> PoolFound:
+        """Find the images, and what the backbone gives to objectives."""
+        found = find_pool(recipe.data, settings.download)
+        given = Need.INDEX | Need.PIXELS
+        encoder = create_encoder(recipe.encoder.backbone, recipe.encoder.weights, recipe.data.image_size)
+        labelled = bool((found.table.labels >= 0).any())
+        given |= given_by(encoder) | (Need.LABELS if labelled else Need.NOTHING)
+        where = f"backbone '{recipe.encoder.backbone}'" if labelled else f"{found.table.name}"
+        check_objectives(recipe, given, f"pre-training with {where}")
+        if find_method("pretrain", recipe.method["name"]).uses_labels and not labelled:
+            raise UserError(f"{found.table.name} has no labels to learn from; leave --method supervised out")
+        return found
+
+    def load(self, found: PoolFound, recipe: PretrainRecipe, settings: Settings) -> PoolLoaded:
+        """Decode the images."""
+        return load_pool(found, recipe.data, settings.progress)
+
+    def prepare(self, recipe: PretrainRecipe, loaded: PoolLoaded, settings: Settings) -> Inputs:
+        """Lay out squares, on the GPU where they fit."""
+        return prepare_pool(recipe, loaded, settings)
+
+    def build(self, recipe: PretrainRecipe, loaded: PoolLoaded, inputs: Inputs, seed: int) -> Pretrain:
+        """Return the task with its initial weights."""
+        return build_pretrain(recipe, loaded, inputs, seed)
+
+    def label(self, recipe: PretrainRecipe) -> str:
+        """Return the objectives' names, with the labels that join them."""
+        names = list(recipe.objectives)
+        if find_method("pretrain", recipe.method["name"]).uses_labels:
+            names.insert(0, "supervised" + (f" ({recipe.data.labels} of the labels)" if recipe.data.labels else ""))
+        return "+".join(names) or "untrained"
+
+    def origin(self, task: Pretrain, inputs: Inputs) -> str:
+        """Return where the weights that training started from came from."""
+        assert isinstance(task.encoder, TimmEncoder)
+        return task.encoder.origin
+
+    def content(self, recipe: PretrainRecipe, loaded: PoolLoaded, task: Pretrain, seed: int) -> dict[str, Any]:
+        """Return the figures of the features."""
+        assert task.last_metrics is not None
+        metrics = task.last_metrics
+        return {
+            "task": recipe.task,
+            "method": self.label(recipe),
+            "seeds": [seed],
+            "steps": recipe.training.steps,
+            "metrics": metrics,
+            "std": dict.fromkeys(metrics),
+            "ci95": dict.fromkeys(metrics) | task.last_intervals,
+            "ci95_kind": "bootstrap over test images",
+            "per_seed": {name: [value] for name, value in metrics.items()},
+            "warnings": task.warnings,
+            "source": loaded.title,
+            "classes": list(loaded.class_names),
+            "images": {"train": len(loaded.train.table), "test": len(loaded.test.table) if loaded.test else 0},
+            "unreadable": [image.path for image in loaded.unreadable],
+            "environment": environment(next(task.parameters()).device),
+        }
+
+    def write(
+        self,
+        folder: Path,
+        recipe: PretrainRecipe,
+        loaded: PoolLoaded,
+        inputs: Inputs,
+        task: Pretrain,
+        content: dict[str, Any],
+    ) -> None:
+        """Write the backbone and the report."""
+        encoder = task.exported()
+        assert isinstance(encoder, TimmEncoder)
+        write_backbone(folder / "backbone.safetensors", encoder)
+        rows = spread(len(loaded.train.table), _SHOWN)
+        history = folder / "history.csv"
+        write_pretrain_report(
+            folder / "report.html",
+            PretrainReport(
+                title=f"{loaded.title}: {content['method']}",
+                recipe=recipe.model_dump(mode="json"),
+                metrics=content["metrics"],
+                ci95=content["ci95"],
+                history=pd.read_csv(history) if history.exists() else pd.DataFrame(),
+                class_names=loaded.class_names,
+                features=task.encode(task.pool.images, rows).numpy(),
+                labels=task.pool.labels[rows],
+                views=task.shown_views(),
+                warnings=task.warnings,
+                unreadable=[(image.path, image.reason) for image in loaded.unreadable],
+                notes=[*loaded.lines, f"weights at the start: {self.origin(task, inputs)}", *loaded.warnings],
+                seed=task.seed,
+            ),
+        )
+
+
+def prepare_pool(recipe: Recipe, loaded: PoolLoaded, settings: Settings) -> Inputs:
+    """Return the squares of both splits, on the GPU where they fit."""
+    test = None if loaded.test is None else square(recipe, loaded.test.images, settings.device)
+    return Inputs(square(recipe, loaded.train.images, settings.device), test)
+
+
+def build_pretrain(recipe: PretrainRecipe, loaded: PoolLoaded, inputs: Inputs, seed: int) -> Pretrain:
+    """Return the task with its initial weights, which depend on the seed alone."""
+    encoder = starting_encoder(recipe, seed)
+    table = loaded.train.table
+    n_classes = len(table.classes)
+    torch.manual_seed(derived_seed(seed, 0, "initial classifier"))
+    method = find_method("pretrain", recipe.method["name"])(encoder.dim, n_classes, **recipe.method_options)
+    augment = training_view(recipe)
+    assert isinstance(augment, NoAugmentation)
+    info = Info(len(table), n_classes, recipe.data.image_size, seed, augment, random_view(recipe))
+    pool = Pool(
+        images=inputs.train,
+        labels=table.labels,
+        usable=usable_labels(table.labels, recipe.data.labels, seed),
+        class_names=table.classes,
+        test_images=inputs.test,
+        test_labels=loaded.test.table.labels if loaded.test else table.labels[:0],
+    )
+    objectives = build_objectives(recipe, encoder, info)
+    return Pretrain(encoder, method, objectives, pool, augment, recipe.training.batch_size, seed)
+
+
+def _needs_labels(recipe: PretrainRecipe) -> bool:
+    return any(Need.LABELS in find_objective(name).needs for name in recipe.objectives)

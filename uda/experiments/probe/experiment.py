@@ -1,0 +1,165 @@
+"""Probing, as an experiment: any timm model or exported backbone, on any labelled images."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from uda.errors import UserError
+from uda.experiments.content import environment
+from uda.experiments.experiment import Experiment, Settings
+from uda.experiments.parts import check_sizes, random_view, starting_encoder, training_view, write_backbone
+from uda.experiments.pool import PoolFound, PoolLoaded, find_pool, load_pool, usable_labels
+from uda.experiments.pretrain.experiment import Inputs, prepare_pool
+from uda.experiments.probe.finetune import finetune
+from uda.nn.encoder import create_encoder
+from uda.recipe import ProbeRecipe
+from uda.report.attention import attention_figure, cls_attention
+from uda.report.probe import ProbeReport, write_probe_report
+from uda.ssl.views import NoAugmentation
+from uda.tasks.pretrain import Pool
+from uda.tasks.probe import Probe, Probing
+from uda.training.checkpoint import Identity
+from uda.training.history import History
+
+_ATTENDED = 8
+"""Images whose attention maps the report shows."""
+
+
+class ProbeExperiment(Experiment):
+    """An encoder and labelled images; what its features are worth."""
+
+    headline: ClassVar[str] = "linear_accuracy"
+
+    def check(self, recipe: ProbeRecipe) -> None:
+        """Refuse parts that do not fit together."""
+        if recipe.objectives:
+            raise UserError("probing trains no objective; leave --objective out, or pre-train by --task pretrain")
+        Probing(**recipe.method_options)
+        check_sizes(recipe)
+
+    def find(self, recipe: ProbeRecipe, settings: Settings) -> PoolFound:
+        """Find the images and the weights."""
+        found = find_pool(recipe.data, settings.download)
+        create_encoder(recipe.encoder.backbone, recipe.encoder.weights, recipe.data.image_size)
+        return found
+
+    def load(self, found: PoolFound, recipe: ProbeRecipe, settings: Settings) -> PoolLoaded:
+        """Decode the images."""
+        return load_pool(found, recipe.data, settings.progress)
+
+    def prepare(self, recipe: ProbeRecipe, loaded: PoolLoaded, settings: Settings) -> Inputs:
+        """Lay out squares."""
+        return prepare_pool(recipe, loaded, settings)
+
+    def build(self, recipe: ProbeRecipe, loaded: PoolLoaded, inputs: Inputs, seed: int) -> Probe:
+        """Return the task."""
+        table = loaded.train.table
+        view = training_view(recipe)
+        assert isinstance(view, NoAugmentation)
+        pool = Pool(
+            images=inputs.train,
+            labels=usable_labels(table.labels, recipe.data.labels, seed),
+            usable=table.labels,
+            class_names=table.classes,
+            test_images=inputs.test,
+            test_labels=loaded.test.table.labels if loaded.test else table.labels[:0],
+        )
+        probing = Probing(**recipe.method_options)
+        return Probe(starting_encoder(recipe, seed), probing, pool, view, random_view(recipe), seed)
+
+    def label(self, recipe: ProbeRecipe) -> str:
+        """Return the subject's name."""
+        return f"{recipe.encoder.backbone}, weights {recipe.encoder.weights or 'pretrained'}"
+
+    def origin(self, task: Probe, inputs: Inputs) -> str:
+        """Return where the weights came from."""
+        return task.encoder.origin
+
+    def fit(
+        self, recipe: ProbeRecipe, task: Probe, folder: Path, identity: Identity, seed: int, settings: Settings
+    ) -> None:
+        """Compute the features, ask the probes, and fine-tune where that was asked for."""
+        task.to(settings.device)
+        row: dict[str, Any] = {"step": 0} | task.evaluate()
+        for share in task.probing.finetune:
+            figure = finetune(recipe, task, share, folder, identity, seed, settings)
+            name = f"finetune_accuracy_{share.removesuffix('%').replace(' ', '_')}"
+            task.figures[name] = figure
+            row[name] = figure.value
+        history = History(folder / "history.csv", ())
+        history.cut(0)
+        history.append([row])
+
+    def content(self, recipe: ProbeRecipe, loaded: PoolLoaded, task: Probe, seed: int) -> dict[str, Any]:
+        """Return every figure with its interval."""
+        metrics = {name: figure.value for name, figure in task.figures.items()}
+        return {
+            "task": recipe.task,
+            "method": self.label(recipe),
+            "seeds": [seed],
+            "steps": recipe.training.steps if task.probing.finetune else 0,
+            "metrics": metrics,
+            "std": dict.fromkeys(metrics),
+            "ci95": {name: figure.ci95 for name, figure in task.figures.items()},
+            "ci95_kind": "bootstrap over test images; over episodes for few-shot figures",
+            "per_seed": {name: [value] for name, value in metrics.items()},
+            "source": loaded.title,
+            "classes": list(loaded.class_names),
+            "images": {
+                "train": int((task.pool.labels >= 0).sum()) - (0 if loaded.test else self._tested(task)),
+                "test": self._tested(task),
+            },
+            "unreadable": [image.path for image in loaded.unreadable],
+            "environment": environment(next(task.encoder.parameters()).device),
+        }
+
+    def write(
+        self,
+        folder: Path,
+        recipe: ProbeRecipe,
+        loaded: PoolLoaded,
+        inputs: Inputs,
+        task: Probe,
+        content: dict[str, Any],
+    ) -> None:
+        """Write the backbone and the report."""
+        write_backbone(folder / "backbone.safetensors", task.encoder)
+        assert task.test_features is not None
+        assert task.test_rows is not None
+        side = loaded.test or loaded.train
+        labels = side.table.labels[task.test_rows]
+        write_probe_report(
+            folder / "report.html",
+            ProbeReport(
+                title=f"{loaded.title}: {content['method']}",
+                recipe=recipe.model_dump(mode="json"),
+                metrics=content["metrics"],
+                ci95=content["ci95"],
+                class_names=loaded.class_names,
+                features=task.test_features.numpy(),
+                labels=labels,
+                attention=_attention(task),
+                unreadable=[(image.path, image.reason) for image in loaded.unreadable],
+                notes=[*loaded.lines, f"weights: {task.encoder.origin}", *loaded.warnings],
+                seed=task.seed,
+            ),
+        )
+
+    @staticmethod
+    def _tested(task: Probe) -> int:
+        return 0 if task.test_rows is None else len(task.test_rows)
+
+
+def _attention(task: Probe) -> bytes | None:
+    """Return the picture of what a ViT's class token attends to in a few test images; None for other backbones."""
+    assert task.test_rows is not None
+    rows = task.test_rows[np.linspace(0, len(task.test_rows) - 1, min(_ATTENDED, len(task.test_rows))).astype(np.int64)]
+    images = task.pool.images if task.pool.test_images is None else task.pool.test_images
+    views = task.view.plain(images.batch(rows).to(next(task.encoder.parameters()).device))
+    try:
+        maps = cls_attention(task.encoder, views)
+    except UserError:  # no ViT, or one without a class token
+        return None
+    return attention_figure((views * 255).round().to(torch.uint8).cpu().numpy(), maps)

@@ -1,0 +1,44 @@
+"""Fine-tuning on a few labels: the whole backbone moves, and is tested on the images that the probes are tested on."""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from uda.datasets.streams import Subset
+from uda.experiments.experiment import Settings, loop_options
+from uda.experiments.parts import training_view
+from uda.experiments.pool import usable_labels
+from uda.random import derived_seed
+from uda.recipe import ProbeRecipe
+from uda.ssl.views import NoAugmentation
+from uda.tasks.pretrain import Pool, Pretrain, Supervised
+from uda.tasks.probe import Figure, Probe
+from uda.training.checkpoint import Identity
+from uda.training.loop import train
+
+
+def finetune(
+    recipe: ProbeRecipe, probe: Probe, share: str, folder: Path, identity: Identity, seed: int, settings: Settings
+) -> Figure:
+    """Return the accuracy after training on a class-balanced share of the labels; the training lies in a subfolder."""
+    assert probe.test_rows is not None
+    pool = probe.pool
+    given = pool.labels.copy()
+    if pool.test_images is None:
+        given[probe.test_rows] = -1
+        test_images, test_labels = Subset(pool.images, probe.test_rows), pool.labels[probe.test_rows]
+    else:
+        test_images, test_labels = Subset(pool.test_images, probe.test_rows), pool.test_labels[probe.test_rows]
+    rows = np.flatnonzero(usable_labels(given, share, seed) >= 0)
+    few = Pool(Subset(pool.images, rows), given[rows], given[rows], pool.class_names, test_images, test_labels)
+    torch.manual_seed(derived_seed(seed, 0, "initial classifier"))
+    encoder = copy.deepcopy(probe.encoder)
+    head = Supervised(encoder.dim, len(pool.class_names))
+    view = training_view(recipe)
+    assert isinstance(view, NoAugmentation)
+    task = Pretrain(encoder, head, [], few, view, recipe.training.batch_size, seed)
+    out = folder / f"finetune-{share.replace('%', 'percent').replace(' ', '-')}"
+    metrics = train(task, loop_options(recipe, seed, settings), out, identity, settings.device, settings.resume)
+    return Figure(metrics["accuracy"], task.last_intervals["accuracy"])

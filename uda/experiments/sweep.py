@@ -1,0 +1,77 @@
+"""A grid of recipes: every combination of some values, each run in a folder of its own, and one table above them."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from uda.errors import UserError
+from uda.experiments.experiment import Experiment, Settings, read_metrics, run
+from uda.layers import Tree, assignment
+from uda.recipe import Recipe, build
+from uda.report import page, tables
+from uda.report.page import Section
+from uda.training.outputs import write_json, write_text
+
+
+def parse_sweep(texts: Sequence[str]) -> list[list[str]]:
+    """Turn ["a.b=1,2", "c=x,y"] into [["a.b=1", "a.b=2"], ["c=x", "c=y"]]; UserError where values are missing."""
+    axes = []
+    for text in texts:
+        key, separator, values = text.partition("=")
+        choices = [value.strip() for value in values.split(",") if value.strip()]
+        if not separator or not key or not choices:
+            raise UserError(f"--sweep wants key.path=a,b,c and cannot read '{text}'; for example training.lr=0.01,0.1")
+        axes.append([f"{key}={value}" for value in dict.fromkeys(choices)])
+    return axes
+
+
+def run_sweep(
+    experiment: Experiment, layers: Sequence[Tree], texts: Sequence[str], out: Path, settings: Settings
+) -> str:
+    """Run the grid below `out`; return the table, which `sweep.csv`, `metrics.json` and `report.html` hold too.
+
+    All recipes are checked before the first is run. With resume, finished combinations are kept and others continued.
+    """
+    grid: list[tuple[tuple[str, ...], Recipe]] = []
+    for combination in itertools.product(*parse_sweep(texts)):
+        recipe = build([*layers, *(assignment(text) for text in combination)])
+        experiment.check(recipe)
+        grid.append((combination, recipe))
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / "recipe.yaml", build(layers).dump())
+    rows: list[dict[str, Any]] = []
+    for combination, recipe in grid:
+        folder = out / "+".join(text.replace("/", "_") for text in combination)
+        settings.say(f"sweep: {', '.join(combination)}")
+        if settings.resume and (folder / "metrics.json").is_file():
+            content = read_metrics(folder)
+        else:
+            begun = settings.resume and (folder / "recipe.yaml").is_file()
+            content = run(experiment, recipe, folder, replace(settings, resume=begun))
+        values = dict(text.split("=", 1) for text in combination)
+        rows.append({"values": values, "folder": folder.name, "metrics": content["metrics"], "ci95": content["ci95"]})
+        write_json(out / "metrics.json", {"task": recipe.task, "seeds": recipe.seeds, "sweep": rows})
+    table = _table(rows)
+    write_text(out / "sweep.csv", table.to_csv(index=False))
+    links = "".join(f"<li>{page.link(row['folder'], row['folder'] + '/report.html')}</li>" for row in rows)
+    section = Section("Sweep", "Each row is one combination.", tables=[table], html=f"<ul>{links}</ul>")
+    recipe_section = page.recipe(grid[0][1].model_dump(mode="json"))
+    page.write(out / "report.html", f"Sweep over {len(rows)} combinations", grid[0][1].task, [section, recipe_section])
+    return f"{table.to_string(index=False)}\n\nreport: {out / 'report.html'}"
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Return one line a combination: its values, then the metrics with their intervals."""
+    lines = []
+    for row in rows:
+        line = dict(row["values"])
+        for name, value in row["metrics"].items():
+            interval = tables.interval_text(name, value, row["ci95"].get(name))
+            known = "" if interval == page.MISSING else f" ({interval})"
+            line[tables.readable(name)] = tables.number(name, value) + known
+        lines.append(line)
+    return pd.DataFrame(lines)

@@ -1,0 +1,98 @@
+"""From a recipe and two domains to a task that is ready to train."""
+
+from dataclasses import dataclass
+
+import torch
+
+from uda.datasets.streams import Images
+from uda.errors import UserError
+from uda.experiments.parts import (
+    build_objectives,
+    check_objectives,
+    check_sizes,
+    frozen_features,
+    random_view,
+    square,
+    starting_encoder,
+    training_view,
+)
+from uda.experiments.unida.domains import Domains
+from uda.nn.encoder import Encoder, FeatureEncoder, TimmEncoder
+from uda.random import derived_seed
+from uda.recipe import UnidaRecipe
+from uda.ssl import Info, Need
+from uda.tasks import find_method
+from uda.tasks.unida import Setup, UniDA, UnidaData
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the encoder of a run sees: pixels, or in frozen mode features that `backbone` has computed."""
+
+    source: Images
+    target: Images
+    backbone: TimmEncoder | None
+
+
+def check_recipe(recipe: UnidaRecipe) -> None:
+    """Refuse, before anything is read or trained, parts that do not fit together."""
+    given = Need.INDEX if recipe.encoder.freeze else Need.INDEX | Need.PIXELS | Need.MAP
+    check_objectives(recipe, given, "frozen mode (--freeze)" if recipe.encoder.freeze else "task 'unida'")
+    if recipe.encoder.adapter and not recipe.encoder.freeze:
+        raise UserError("encoder.adapter=true needs frozen features; add --freeze, or leave the adapter out")
+    check_sizes(recipe)
+
+
+def method_label(recipe: UnidaRecipe) -> str:
+    """Return the method's name as reports print it; "(head only)" where its features cannot move."""
+    name = "+".join([recipe.method["name"], *recipe.objectives])
+    if recipe.encoder.freeze and recipe.encoder.adapter:
+        return f"{name} (frozen features, adapter)"
+    head_only = recipe.encoder.freeze and find_method("unida", recipe.method["name"]).moves_features
+    return f"{name} (head only)" if head_only else name
+
+
+def prepare_inputs(recipe: UnidaRecipe, domains: Domains, device: torch.device, progress: bool) -> Inputs:
+    """Lay out pixels, or compute the frozen features once; the same for every seed and every head of a recipe."""
+    if not recipe.encoder.freeze:
+        source, target = (square(recipe, side.images, device) for side in (domains.source, domains.target))
+        return Inputs(source, target, None)
+    backbone = starting_encoder(recipe, 0)  # random weights too are the same when a run resumes
+    passes = [frozen_features(recipe, backbone, side, device, progress) for side in (domains.source, domains.target)]
+    return Inputs(passes[0], passes[1], backbone)
+
+
+def unida_data(domains: Domains, inputs: Inputs) -> UnidaData:
+    """Return what the task holds of both domains."""
+    source_labels, target_labels = domains.source.table.labels, domains.target.table.labels
+    return UnidaData(inputs.source, source_labels, inputs.target, target_labels, domains.class_names)
+
+
+def build_task(recipe: UnidaRecipe, data: UnidaData, backbone: TimmEncoder | None, seed: int) -> UniDA:
+    """Return the task with its initial weights, which depend on the seed alone: arms of a comparison share them.
+
+    backbone: the one that has computed the features in frozen mode, else None.
+    """
+    encoder: Encoder
+    if backbone is None:
+        encoder = starting_encoder(recipe, seed)
+    else:
+        encoder = FeatureEncoder(backbone.dim, recipe.encoder.adapter)
+    augment = training_view(recipe)
+    torch.manual_seed(derived_seed(seed, 0, "initial classifier"))
+    setup = Setup(encoder.dim, data.n_classes, len(data.target))
+    method = find_method("unida", recipe.method["name"])(setup, **recipe.method_options)
+    info = Info(len(data.target), 0, recipe.data.image_size, seed, augment, random_view(recipe))
+    return UniDA(
+        encoder,
+        method,
+        build_objectives(recipe, encoder, info),
+        data,
+        augment,
+        augment.plain,
+        recipe.rejection,
+        recipe.training.batch_size,
+        seed,
+        backbone_lr_scale=recipe.training.backbone_lr_scale,
+        target_statistics=recipe.encoder.batch_statistics == "target",
+    )

@@ -1,0 +1,85 @@
+"""What `metrics.json` says of universal domain adaptation."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from uda.experiments.content import environment
+from uda.experiments.unida.assemble import method_label
+from uda.experiments.unida.domains import Domains
+from uda.metrics import bootstrap_ci, unida_metrics
+from uda.recipe import UnidaRecipe
+from uda.tasks.unida import Answer, UniDA
+
+
+def seed_content(recipe: UnidaRecipe, domains: Domains, task: UniDA, answer: Answer, seed: int) -> dict[str, Any]:
+    """Return what a seed's `metrics.json` holds; nothing in it depends on when or how fast the run was."""
+    metrics = task.measure(answer)
+    return {
+        "task": recipe.task,
+        "method": method_label(recipe),
+        "seeds": [seed],
+        "steps": recipe.training.steps,
+        "metrics": metrics,
+        "std": dict.fromkeys(metrics),
+        "ci95": image_bootstrap(task, answer, seed),
+        "ci95_kind": "bootstrap over target images",
+        "per_seed": {name: [value] for name, value in metrics.items()},
+        "rejection": {"rule": recipe.rejection, "threshold": answer.threshold},
+        "by_rejection": task.measure_by_rule(answer),
+        "source": domains.source.table.name,
+        "target": domains.target.table.name,
+        "setting": domains.sets.setting,
+        "classes": list(domains.class_names),
+        "images": {"source": len(domains.source.table), "target": len(domains.target.table)},
+        "unreadable": [image.path for image in domains.unreadable],
+        "environment": environment(task.threshold.device),
+    }
+
+
+def image_bootstrap(
+    task: UniDA, answer: Answer, seed: int, minus: Answer | None = None, resamples: int = 500
+) -> dict[str, list[float] | None]:
+    """Return 95 % intervals over resampled target images; None for figures that need k-means anew (NMI, H³).
+
+    minus: another model's answer about the same images; then the intervals are those of the paired difference.
+    """
+    labels, unknown = task.data.target_labels, task.data.n_classes
+    known = np.minimum(labels, unknown)
+
+    def measure(of: Answer, rows: np.ndarray) -> dict[str, float | None]:
+        return unida_metrics(known[rows], of.predictions[rows], of.closed[rows], of.scores[rows], unknown)
+
+    measured: dict[int, Mapping[str, float | None]] = {}
+
+    def figures(rows: np.ndarray) -> Mapping[str, float | None]:
+        # Every figure has the same resamples, and one pass gives them all.
+        key = hash(rows.tobytes())
+        if key not in measured:
+            own = measure(answer, rows)
+            measured[key] = own if minus is None else _minus(own, measure(minus, rows))
+        return measured[key]
+
+    def figure(name: str) -> Callable[[np.ndarray], float | None]:
+        return lambda rows: figures(rows)[name]
+
+    if not (labels >= 0).any():
+        return dict.fromkeys(task.metric_names)
+    found: dict[str, list[float] | None] = {}
+    for name in task.metric_names:
+        if name in ("nmi", "h3_score"):
+            found[name] = None
+            continue
+        interval = bootstrap_ci(figure(name), len(labels), resamples, seed)
+        found[name] = None if interval.low is None or interval.high is None else [interval.low, interval.high]
+    return found
+
+
+def _minus(a: Mapping[str, float | None], b: Mapping[str, float | None]) -> dict[str, float | None]:
+    """Return a − b figure by figure; None where either is undefined."""
+    found: dict[str, float | None] = {}
+    for name, first in a.items():
+        second = b[name]
+        found[name] = None if first is None or second is None else first - second
+    return found

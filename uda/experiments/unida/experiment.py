@@ -1,0 +1,72 @@
+"""Universal domain adaptation, as an experiment."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from uda.experiments.experiment import Experiment, SeedResult, Settings
+from uda.experiments.unida.assemble import Inputs, build_task, check_recipe, method_label, prepare_inputs, unida_data
+from uda.experiments.unida.content import image_bootstrap, seed_content
+from uda.experiments.unida.domains import Domains, Found, decode_domains, find_domains
+from uda.experiments.unida.outputs import backbone_of, write_seed_outputs
+from uda.nn.encoder import create_encoder
+from uda.recipe import UnidaRecipe
+from uda.tasks.unida import Answer, UniDA
+
+
+class UnidaExperiment(Experiment):
+    """Two domains, a method, and what is known of the target at the end."""
+
+    headline: ClassVar[str] = "universal_score"
+
+    def check(self, recipe: UnidaRecipe) -> None:
+        """Refuse parts that do not fit together."""
+        check_recipe(recipe)
+
+    def find(self, recipe: UnidaRecipe, settings: Settings) -> Found:
+        """Find both domains, and the weights: that they cannot be had shall be known before anything is decoded."""
+        found = find_domains(recipe.data, settings.download)
+        create_encoder(recipe.encoder.backbone, recipe.encoder.weights, recipe.data.image_size)
+        return found
+
+    def load(self, found: Found, recipe: UnidaRecipe, settings: Settings) -> Domains:
+        """Decode both domains."""
+        return decode_domains(found, recipe.data, settings.progress)
+
+    def prepare(self, recipe: UnidaRecipe, loaded: Domains, settings: Settings) -> Inputs:
+        """Lay out pixels, or compute the frozen features."""
+        return prepare_inputs(recipe, loaded, settings.device, settings.progress)
+
+    def build(self, recipe: UnidaRecipe, loaded: Domains, inputs: Inputs, seed: int) -> UniDA:
+        """Return the task with its initial weights."""
+        return build_task(recipe, unida_data(loaded, inputs), inputs.backbone, seed)
+
+    def label(self, recipe: UnidaRecipe) -> str:
+        """Return the method's name, "(head only)" where its features cannot move."""
+        return method_label(recipe)
+
+    def origin(self, task: UniDA, inputs: Inputs) -> str:
+        """Return where the backbone's weights came from."""
+        return backbone_of(task, inputs).origin
+
+    def content(self, recipe: UnidaRecipe, loaded: Domains, task: UniDA, seed: int) -> dict[str, Any]:
+        """Return the figures of the target."""
+        return seed_content(recipe, loaded, task, _answer(task), seed)
+
+    def write(
+        self, folder: Path, recipe: UnidaRecipe, loaded: Domains, inputs: Inputs, task: UniDA, content: dict[str, Any]
+    ) -> None:
+        """Write backbone, predictions and report."""
+        write_seed_outputs(folder, recipe, loaded, inputs, task, _answer(task), content, self.origin(task, inputs))
+
+    def over_images(self, ours: SeedResult, theirs: SeedResult) -> Mapping[str, list[float] | None]:
+        """Return the intervals of the difference over target images."""
+        answer, other = _answer(ours.task), _answer(theirs.task)
+        if ours.task.data.class_names != theirs.task.data.class_names or len(answer.scores) != len(other.scores):
+            return {}
+        return image_bootstrap(ours.task, answer, ours.seed, minus=other)
+
+
+def _answer(task: UniDA) -> Answer:
+    assert task.last_answer is not None  # training ends with an evaluation
+    return task.last_answer

@@ -1,0 +1,109 @@
+"""From flags to recipes: the last layer, the arm that --compare asks for, and what --resume goes on with."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from uda.errors import UserError
+from uda.experiments.parts import dataset_name
+from uda.layers import assignment, is_frozen, named_data, named_size, published_layers, read_layer, written_out
+from uda.recipe import Recipe, build, differences
+
+
+def recipe_layers(flags: argparse.Namespace, out: Path) -> list[dict[str, Any]]:
+    """Return the recipe's layers, weakest first; a resumed run starts from the recipe it was begun with."""
+    config = [read_layer(flags.config)] if flags.config else []
+    given = [*config, *(assignment(text) for text in flags.set), flag_layer(flags)]
+    if flags.resume:
+        return [read_layer(out / "recipe.yaml"), *given]
+    names = dataset_name(*named_data(given))
+    task: list[dict[str, Any]] = [{"task": flags.task}]
+    return [*task, *published_layers(flags.task, names, is_frozen(given), named_size(given)), *given]
+
+
+def flag_layer(flags: argparse.Namespace) -> dict[str, Any]:
+    """Return the flags that were given as a layer of the recipe."""
+    data = {
+        "source": flags.source,
+        "target": flags.target,
+        "labels": flags.labels,
+        "setting": flags.setting,
+        "split": flags.split,
+        "root": flags.data_root,
+        "image_size": flags.image_size,
+        "strict": flags.strict,
+    }
+    encoder = {"backbone": flags.backbone, "weights": flags.weights, "freeze": flags.freeze}
+    training = {"steps": flags.steps, "batch_size": flags.batch_size}
+    layer: dict[str, Any] = {}
+    for section, values in (("data", data), ("encoder", encoder), ("training", training)):
+        found = {key: value for key, value in values.items() if value is not None}
+        if found:
+            layer[section] = found
+    if flags.task == "pretrain" and flags.labels is not None and flags.method is None:
+        layer["method"] = {"name": "supervised"}  # labels join the objectives: S4L
+    if flags.method is not None:
+        layer["method"] = {"name": flags.method}
+    if flags.objective is not None:
+        layer["objectives"] = {name: {} for name in flags.objective}
+    if flags.seeds is not None:
+        layer["seeds"] = flags.seeds
+    return layer
+
+
+def baseline_recipe(recipe: Recipe, layers: Sequence[dict[str, Any]], overrides: Sequence[str]) -> Recipe:
+    """Return what --compare runs beside the recipe: the same without self-supervision, or with the overrides.
+
+    `placebo` among the overrides stands for the same objectives with random answers. Raises UserError where nothing
+    would differ, or the seeds would.
+    """
+    placebo = "placebo" in overrides
+    changes = [assignment(text) for text in overrides if text != "placebo"] or ([] if placebo else [_bare(recipe)])
+    if placebo:
+        changes.append({"objectives": {f"placebo:{name}": options for name, options in recipe.objectives.items()}})
+    kept = []
+    for layer in map(written_out, layers):
+        # Options that were set without a method's name are those of this arm's method.
+        own = {"method": {"name": recipe.method["name"]} | layer["method"]} if layer.get("method") else {}
+        without = placebo or not overrides
+        kept.append({k: v for k, v in layer.items() if k != "objectives" or not without} | own)
+    baseline = build([*kept, *changes])
+    if baseline.seeds != recipe.seeds:
+        raise UserError("--compare cannot change the seeds, for both arms share them; give them by --seeds")
+    if not differences(recipe, baseline):
+        raise UserError(
+            "--compare has nothing to compare: the other arm would be the same run; say what it should have instead, "
+            "for example --compare method.temperature=0.1"
+        )
+    return baseline
+
+
+def _bare(recipe: Recipe) -> dict[str, Any]:
+    """Return what is left of a recipe without self-supervision: the supervised part, or the weights as they come."""
+    if recipe.task == "unida":
+        return {"method": "source_only"}
+    return {} if recipe.method["name"] == "supervised" else {"training": {"steps": 0}}
+
+
+def check_resumable(recipe: Recipe, out: Path) -> None:
+    """Refuse to resume a run under another recipe, naming what differs."""
+    begun = build([read_layer(out / "recipe.yaml")])
+    found = differences(begun, recipe)
+    more_seeds = len(begun.seeds) > 1 and set(begun.seeds) <= set(recipe.seeds)
+    if begun.seeds != recipe.seeds and not more_seeds:
+        found.append(f"seeds: {begun.seeds} → {recipe.seeds}")
+    if found:
+        raise UserError(
+            f"'{out}' was begun with another recipe ({'; '.join(found[:3])}); resume with the values it has, or give "
+            "another --out"
+        )
+
+
+def baseline_begun(baseline: Recipe | None, folder: Path, seeds: list[int], check: bool) -> Recipe | None:
+    """Return the baseline that a comparison was begun with, so that --resume alone ends it; `check` refuses another."""
+    if not (folder / "recipe.yaml").is_file():
+        return baseline
+    if baseline is not None and check:
+        check_resumable(baseline, folder)
+    return build([read_layer(folder / "recipe.yaml"), {"seeds": seeds}])

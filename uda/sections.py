@@ -1,0 +1,81 @@
+"""The sections of a recipe that tasks have in common, with their defaults."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from uda.probes.low_label import parse_labels
+
+
+class Section(BaseModel):
+    """A mapping whose keys are known and whose numbers are finite."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class ImagesRecipe(Section):
+    """Where images come from and what a view of them is."""
+
+    source: str | None = None
+    root: str | None = None
+    strict: bool = False
+    image_size: int = Field(224, ge=8)
+    stored_size: int | None = Field(None, ge=8)  # None: 8/7 of image_size, the papers' 256 for 224
+    fit: Literal["squash", "crop"] = "squash"
+    augment: Literal["crop-flip", "glyph", "none"] = "crop-flip"
+
+    @property
+    def packed_size(self) -> int:
+        """Side of the stored squares that views are cut from, in pixels."""
+        return self.stored_size or round(self.image_size * 8 / 7)
+
+
+class PairRecipe(ImagesRecipe):
+    """A labelled source, an unlabelled target, and their label sets."""
+
+    target: str | None = None
+    setting: Literal["closed", "partial", "open", "open-partial"] | None = None
+    split: str | None = None
+
+
+class PoolRecipe(ImagesRecipe):
+    """One pool of images, of one domain or of several, and the share of its labels that may be used ("10%")."""
+
+    labels: str | None = None
+
+    @field_validator("labels")
+    @classmethod
+    def _a_share(cls, labels: str | None) -> str | None:
+        if labels is not None:
+            parse_labels(labels)
+        return labels
+
+
+class EncoderRecipe(Section):
+    """The backbone, its weights, and whether it moves."""
+
+    backbone: str = "resnet50"
+    weights: str | None = None
+    freeze: bool = False
+    adapter: bool = False
+    passes: int = Field(2, ge=1)
+    batch_statistics: Literal["running", "target"] = "running"  # what batch norm is tested with
+
+
+class TrainingRecipe(Section):
+    """The loop. The defaults are DANCE's published schedule (Saito et al., NeurIPS 2020, supplementary B)."""
+
+    steps: int = Field(10000, ge=0)
+    batch_size: int = Field(36, ge=2)
+    optimizer: Literal["sgd", "adamw", "lars"] = "sgd"
+    lr: float = Field(0.01, gt=0)
+    backbone_lr_scale: float = Field(0.1, ge=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(5e-4, ge=0)
+    clip_norm: float = Field(0, ge=0)  # of all gradients together; 0: not clipped
+    schedule: Literal["inverse", "cosine", "constant"] = "inverse"
+    warmup_steps: int = Field(0, ge=0)
+    evaluate_every: int = Field(500, ge=0)
+    checkpoint_every: int = Field(500, ge=0)
+    precision: Literal["auto", "no", "bf16"] = "auto"
+    channels_last: bool = True

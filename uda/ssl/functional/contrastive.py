@@ -1,0 +1,192 @@
+"""Losses that compare: positives are drawn together and negatives driven apart.
+
+Natural logarithm, mean over the batch. Half-precision inputs are compared in float32, also under autocast.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_NEVER = -math.inf
+
+
+def unit(features: Tensor) -> Tensor:
+    """Return features (..., D) of length 1, in float32 at least."""
+    return F.normalize(_wide(features), dim=-1)
+
+
+def products(a: Tensor, b: Tensor) -> Tensor:
+    """Return all inner products, (B, D) and (K, D) → (B, K), which autocast leaves as they are.
+
+    Similarities are divided by temperatures of 0.1 and less, so bfloat16's 8 bits would show in the loss.
+    """
+    with torch.autocast(a.device.type, enabled=False):
+        return _wide(a) @ _wide(b).T
+
+
+def nt_xent(a: Tensor, b: Tensor, temperature: float = 0.5) -> Tensor:
+    """Return the normalized, temperature-scaled cross-entropy of two views, mean over all 2B anchors.
+
+    Chen et al., "A simple framework for contrastive learning of visual representations" (SimCLR), ICML 2020,
+    equation 1; its published code sums the two views' means, which is twice this.
+    a, b: (B, D), row i of both is one image; L2-normalized here. Collapsed features give log(2B − 1).
+    """
+    logits, positive = _two_views(a, b, temperature)
+    return F.cross_entropy(logits, positive)
+
+
+def info_nce(
+    query: Tensor, positive: Tensor, negatives: Tensor, temperature: float = 0.07, exclude: Tensor | None = None
+) -> Tensor:
+    """Return −log(exp(q·k₊/T) / (exp(q·k₊/T) + Σ exp(q·k₋/T))), mean over the batch.
+
+    van den Oord et al., 2018, equation 4; as He et al., "Momentum contrast", CVPR 2020, equation 1.
+    query, positive: (B, D); negatives: (K, D), the same for all queries; all L2-normalized here. exclude: (B, K) bool,
+    true where that row is no negative of that query.
+    """
+    query = unit(query)
+    against = products(query, unit(negatives))
+    if exclude is not None:
+        against = against.masked_fill(exclude, _NEVER)
+    together = (query * unit(positive)).sum(1, keepdim=True)
+    logits = torch.cat([together, against], dim=1) / temperature
+    return (logits.logsumexp(1) - logits[:, 0]).mean()
+
+
+def hard_negative_nt_xent(
+    a: Tensor, b: Tensor, temperature: float = 0.5, tau_plus: float = 0.1, beta: float = 1.0
+) -> Tensor:
+    """Return NT-Xent whose negatives count the more the closer they are, with false negatives taken off.
+
+    Robinson et al., "Contrastive learning with hard negative samples", ICLR 2021, section 3.
+    a, b: (B, D), L2-normalized here. tau_plus: probability that a "negative" is of the anchor's class; beta: how much
+    harder negatives count (weights ∝ exp(β·s/T), through which the gradient flows). The N = 2B − 2 negatives' corrected
+    sum is at least N·e^(−1/T), the smallest that N similarities can give. β = 0 and τ⁺ = 0 is NT-Xent exactly.
+    """
+    logits, positive = _two_views(a, b, temperature)
+    n = len(logits) - 2
+    itself_or_positive = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, positive[:, None], True)
+    itself_or_positive.fill_diagonal_(True)
+    # Everything is in units of e^(1/T), the largest that there can be: no temperature overflows.
+    together = logits.gather(1, positive[:, None])[:, 0] - 1 / temperature
+    against = (logits - 1 / temperature).masked_fill(itself_or_positive, _NEVER).exp()
+    weights = (beta * logits).masked_fill(itself_or_positive, _NEVER).softmax(1)
+    reweighted = n * (weights * against).sum(1)
+    corrected = (reweighted - tau_plus * n * together.exp()) / (1 - tau_plus)
+    floor = max(n * math.exp(-2 / temperature), torch.finfo(logits.dtype).tiny)
+    return (torch.logaddexp(together, corrected.clamp_min(floor).log()) - together).mean()
+
+
+def supervised_contrastive(
+    features: Tensor,
+    labels: Tensor,
+    temperature: float = 0.07,
+    positives: int | None = None,
+    generator: torch.Generator | None = None,
+    images: Tensor | None = None,
+) -> Tensor:
+    """Return the contrastive loss whose positives are the other rows of the anchor's class, mean over anchors.
+
+    Khosla et al., "Supervised contrastive learning", NeurIPS 2020, L_out (equation 2); with `positives` = k that of
+    Kang et al., "Exploring balanced feature spaces for representation learning", ICLR 2021, equation 2: k of them at
+    random, and the unused ones in no denominator.
+
+    features: (B, D), L2-normalized here; labels: (B,); generator: on the features' device, or None for the global one;
+    images: (B,) which image a row is a view of: other views of the anchor's image are positives beside the k.
+    Anchors without a positive are left out of the mean; without any, the loss is 0.
+    """
+    z = unit(features)
+    logits = products(z, z) / temperature
+    itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
+    same = (labels[:, None] == labels[None]) & ~itself
+    used = same
+    if positives is not None:
+        certain = torch.zeros_like(same) if images is None else (images[:, None] == images[None]) & same
+        used = certain | _some(same & ~certain, positives, generator)
+    among = logits.masked_fill(itself | (same & ~used), _NEVER).logsumexp(1, keepdim=True)
+    count = used.sum(1)
+    anchors = -torch.where(used, logits - among, 0.0).sum(1) / count.clamp_min(1)
+    return anchors.sum() / (count > 0).sum().clamp_min(1)
+
+
+def nce(positive_logits: Tensor, negative_logits: Tensor, n_data: int, z: Tensor | float) -> Tensor:
+    """Return the noise-contrastive estimate of a softmax over n_data rows: data against uniform noise.
+
+    Wu et al., "Unsupervised feature learning via non-parametric instance discrimination", CVPR 2018, equations 5 to 7.
+    positive_logits: (B,), negative_logits: (B, K) for rows drawn uniformly; both similarity ÷ temperature,
+    exponentiated here: P = exp(logit) / z. z: the normalizing constant, n_data · mean of exp(logit), a constant of the
+    run. Summed over the K, mean over the batch.
+    """
+    z = torch.as_tensor(z, dtype=positive_logits.dtype, device=positive_logits.device)
+    # P / (P + K/n) is the sigmoid of log(P) − log(K/n).
+    shift = z.log() + math.log(negative_logits.shape[1] / n_data)
+    of_data = F.logsigmoid(positive_logits - shift)
+    of_noise = F.logsigmoid(shift - negative_logits).sum(1)
+    return -(of_data + of_noise).mean()
+
+
+def margin_contrastive(a: Tensor, b: Tensor, same: Tensor, margin: float = 1.0, squared_hinge: bool = True) -> Tensor:
+    """Return y·d² + (1 − y)·max(0, m − d)² of the Euclidean distance d of raw rows, mean over the pairs.
+
+    Hadsell, Chopra and LeCun, "Dimensionality reduction by learning an invariant mapping", CVPR 2006, equation 4
+    without its halves. a, b: (B, D); same: (B,) bool, or 0 and 1. squared_hinge=False: max(0, m − d²) for pairs that
+    differ, as tutorials have it.
+    """
+    squared = (_wide(a) - _wide(b)).square().sum(1)
+    if squared_hinge:
+        # The root has no gradient at 0; there d counts as 0 and nothing flows.
+        apart = (margin - squared.clamp_min(torch.finfo(squared.dtype).tiny).sqrt()).relu().square()
+    else:
+        apart = (margin - squared).relu()
+    y = same.to(squared.dtype)
+    return (y * squared + (1 - y) * apart).mean()
+
+
+def triplet(query: Tensor, positive: Tensor, negative: Tensor, margin: float = 0.2) -> Tensor:
+    """Return max(0, d²₊ − d²₋ + m) of the Euclidean distances of raw rows (B, D), mean over the batch.
+
+    Schroff et al., "FaceNet: a unified embedding for face recognition and clustering", CVPR 2015, equation 2.
+    """
+    query = _wide(query)
+    near = (query - _wide(positive)).square().sum(1)
+    far = (query - _wide(negative)).square().sum(1)
+    return (near - far + margin).relu().mean()
+
+
+def n_pair(query: Tensor, positive: Tensor, negatives: Tensor | None = None) -> Tensor:
+    """Return log(1 + Σ exp(q·k₋ − q·k₊)) of the products of raw rows, mean over the batch.
+
+    Sohn, "Improved deep metric learning with multi-class N-pair loss objective", NIPS 2016, equation 3.
+    query, positive: (B, D); negatives: (K, D), the same for all queries; None: the other rows' positives, as in its
+    section 3.2. With one negative it is a soft triplet; with normalized rows ÷ T it is InfoNCE.
+    """
+    query, positive = _wide(query), _wide(positive)
+    if negatives is None:
+        return F.cross_entropy(products(query, positive), torch.arange(len(query), device=query.device))
+    together = (query * positive).sum(1, keepdim=True)
+    gaps = products(query, negatives) - together
+    return torch.cat([torch.zeros_like(together), gaps], dim=1).logsumexp(1).mean()
+
+
+def _wide(features: Tensor) -> Tensor:
+    """Half precision as float32; float32 and float64 as they are."""
+    return features.float() if features.dtype in (torch.float16, torch.bfloat16) else features
+
+
+def _two_views(a: Tensor, b: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Return cos/T of all 2B rows, (2B, 2B) with −inf for a row with itself, and where each row's other view stands."""
+    if a.shape != b.shape:
+        raise ValueError(f"the two views do not fit: {tuple(a.shape)} and {tuple(b.shape)}")
+    z = unit(torch.cat([a, b]))
+    itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
+    logits = (products(z, z) / temperature).masked_fill(itself, _NEVER)
+    return logits, torch.arange(len(z), device=z.device).roll(len(a))
+
+
+def _some(candidates: Tensor, k: int, generator: torch.Generator | None) -> Tensor:
+    """Return k of the candidates of each row at random, (B, B) bool → (B, B) bool; all where there are fewer."""
+    scores = torch.rand(candidates.shape, generator=generator, device=candidates.device)
+    chosen = scores.masked_fill(~candidates, -1.0).topk(min(k, candidates.shape[1]), dim=1).indices
+    return torch.zeros_like(candidates).scatter_(1, chosen, True) & candidates

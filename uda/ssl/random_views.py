@@ -1,0 +1,258 @@
+"""Families of strong views, for objectives that compare views of an image; recipes set their options by name.
+
+What a view looks like is a hash of (seed, step, index, domain, the view's name): it does not depend on the batch.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from uda.batch import Batch
+from uda.clock import Clock
+from uda.errors import UserError, unknown_name
+from uda.random import uniform
+from uda.ssl.pixels import color_jitter, gaussian_blur, grayscale, resized_crop, solarize, where_chosen
+from uda.ssl.views import CropFlip, Glyph
+
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
+
+_TRIES = 10
+_BOX = 2 * _TRIES + 2  # draws of a crop's box
+_PART = 2**16  # pixels of views that a CPU makes at a time, so that what lies between stays in its cache
+
+
+def crop_boxes(draws: Tensor, sides: Sequence[int], scale: tuple[float, float], ratio: tuple[float, float]) -> Tensor:
+    """Return a random box in images of (height, width) for each row of draws, (B, 22) in [0, 1) → (B, 4) int64.
+
+    Boxes are top, left, height, width in whole pixels. The area's share is uniform in `scale`, the aspect (width ÷
+    height) log-uniform in `ratio`; the first of 10 tries that fits is taken, else the largest central box of a
+    permitted aspect. As torchvision's RandomResizedCrop (after Szegedy et al., CVPR 2015, section 6).
+    """
+    height, width = sides
+    draws = draws.double()  # a side must not round differently on another device
+    area = (scale[0] + draws[:, :_TRIES] * (scale[1] - scale[0])) * (height * width)
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    aspect = (low + draws[:, _TRIES : 2 * _TRIES] * (high - low)).exp()
+    wide, tall = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()
+    fits = (wide > 0) & (wide <= width) & (tall > 0) & (tall <= height)
+    first = fits.int().argmax(1, keepdim=True)
+    found = fits.any(1)
+    narrow, broad = round(width / ratio[0]), round(height * ratio[1])
+    tall = torch.where(found, tall.gather(1, first)[:, 0], float(min(height, max(1, narrow))))
+    wide = torch.where(found, wide.gather(1, first)[:, 0], float(min(width, max(1, broad))))
+    top, left = height - tall, width - wide
+    top = torch.where(found, draws[:, -2] * (top + 1), top / 2).floor()
+    left = torch.where(found, draws[:, -1] * (left + 1), left / 2).floor()
+    return torch.stack([top, left, tall, wide], dim=1).long()
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Crop, flip, color jitter, gray, blur and solarization (Chen et al., SimCLR, ICML 2020, appendix A).
+
+    scale, ratio: range of the crop's share of the area, and of width ÷ height; brightness, contrast, saturation:
+    factors lie within 1 ± that; hue: largest turn, as a fraction of the circle; flip, jitter, gray, blur, solarize:
+    probabilities; sigma: range of the blur's standard deviation in pixels, its kernel being cut off beyond 3 times the
+    largest. What is 0 costs nothing. The defaults are SimCLR's for CIFAR (half strength, no blur); larger images want
+    blur=0.5. Views of another `size` or `scale` want a name of their own, since draws go by names.
+    """
+
+    size: int
+    _: KW_ONLY
+    scale: tuple[Share, Share] = (0.2, 1.0)
+    ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3)
+    flip: Fraction = 0.5
+    brightness: NotNegative = 0.4
+    contrast: NotNegative = 0.4
+    saturation: NotNegative = 0.4
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    jitter: Fraction = 0.8
+    gray: Fraction = 0.2
+    blur: Fraction = 0.0
+    sigma: tuple[Positive, Positive] = (0.1, 2.0)
+    solarize: Fraction = 0.0
+    antialias: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("scale", "ratio", "sigma"):
+            _check_range(name, getattr(self, name))
+
+    def __call__(
+        self,
+        batch: Batch,
+        clock: Clock,
+        view: str,
+        size: int | None = None,
+        scale: tuple[float, float] | None = None,
+    ) -> Tensor:
+        """(B, 3, H, W) uint8 → (B, 3, size, size) float32 in [0, 1]."""
+        side = size or self.size
+        draws = uniform(clock.seed, clock.step, batch.index, f"contrast/{batch.domain}{view}", _BOX + 14)
+        boxes = crop_boxes(draws[:, :_BOX], batch.images.shape[2:], scale or self.scale, self.ratio)
+        blur, inverted = self.rates(view)
+
+        def render(images: Tensor, boxes: Tensor, draws: Tensor) -> Tensor:
+            flip, jitter, gray, blurred, sigma, solar = draws[:, :6].unbind(1)
+            mirrored = flip < self.flip if self.flip else None
+            views = resized_crop(images, boxes, side, mirrored, self.antialias)
+            if self.jitter:
+                views = color_jitter(views, draws[:, 10:], jitter < self.jitter, *self._factors(draws[:, 6:10]))
+            if self.gray:
+                views = where_chosen(gray < self.gray, grayscale, views)
+            if blur:
+                reach = min(side - 1, math.ceil(3 * self.sigma[1]))
+                sigma = self.sigma[0] + sigma * (self.sigma[1] - self.sigma[0])
+                views = where_chosen(blurred < blur, gaussian_blur, views, sigma, reach=reach)
+            return where_chosen(solar < inverted, solarize, views) if inverted else views
+
+        return _in_parts(render, side, batch.images, boxes, draws[:, _BOX:])
+
+    def rates(self, view: str) -> tuple[float, float]:
+        """Return the probabilities of blur and solarization in the view of that name."""
+        return self.blur, self.solarize
+
+    def _factors(self, draws: Tensor) -> list[Tensor | None]:
+        """(B, 4) draws → brightness, contrast, saturation and hue; None: at 0, left out."""
+        factors: list[Tensor | None] = []
+        for strength, draw in zip((self.brightness, self.contrast, self.saturation), draws.unbind(1), strict=False):
+            low = max(0.0, 1 - strength)
+            factors.append(low + draw * (1 + strength - low) if strength else None)
+        return [*factors, (2 * draws[:, 3] - 1) * self.hue if self.hue else None]
+
+
+@dataclass(frozen=True)
+class Asymmetric(Contrast):
+    """Views "a" and "b" that differ in kind (Grill et al., BYOL, NeurIPS 2020, appendix B; so Barlow Twins and DINO).
+
+    first_blur, second_blur, second_solarize: probabilities for "a", "b" and "b"; views of any other name, such as
+    DINO's small ones, have `blur` and `solarize`.
+    """
+
+    _: KW_ONLY
+    scale: tuple[Share, Share] = (0.08, 1.0)
+    saturation: NotNegative = 0.2
+    blur: Fraction = 0.5
+    first_blur: Fraction = 1.0
+    second_blur: Fraction = 0.1
+    second_solarize: Fraction = 0.2
+
+    def rates(self, view: str) -> tuple[float, float]:
+        """Return the probabilities of blur and solarization in the view of that name."""
+        special = {"a": (self.first_blur, 0.0), "b": (self.second_blur, self.second_solarize)}
+        return special.get(view, (self.blur, self.solarize))
+
+
+@dataclass(frozen=True)
+class Glyphs:
+    """For digits and signs: gray, turned, sheared, shifted and distorted as `Glyph` does; never mirrored.
+
+    degrees, shear: largest angles; zoom: range of the factor on each axis; shift, strength: largest shift and largest
+    distortion as fractions of the side.
+    """
+
+    size: int
+    _: KW_ONLY
+    degrees: Annotated[float, Field(ge=0, le=180)] = 15.0
+    zoom: tuple[Positive, Positive] = (0.7, 1.3)
+    shear: Annotated[float, Field(ge=0, lt=90)] = 20.0
+    shift: Fraction = 0.1
+    strength: Fraction = 0.1
+
+    def __post_init__(self) -> None:
+        _check_range("zoom", self.zoom)
+
+    def __call__(
+        self,
+        batch: Batch,
+        clock: Clock,
+        view: str,
+        size: int | None = None,
+        scale: tuple[float, float] | None = None,
+    ) -> Tensor:
+        """(B, 3, S, S) uint8 → (B, 3, size, size) float32 in [0, 1]; with `scale`, a crop of the distorted image."""
+        glyph = Glyph(self.size, self.degrees, self.zoom, self.shear, self.shift, self.strength)
+        views = glyph(batch, clock, view)
+        if scale is None and size in (None, self.size):
+            return views.contiguous()
+        return _crop(views, batch, clock, view, size or self.size, scale or (1.0, 1.0), None)
+
+
+@dataclass(frozen=True)
+class Weak:
+    """The adaptation papers' crop of the stored square, and a flip; for objectives that want views as plain as those.
+
+    A view of another `size` is a random square of so many whole pixels; with `scale` a random share, resized.
+    """
+
+    size: int
+
+    def __call__(
+        self,
+        batch: Batch,
+        clock: Clock,
+        view: str,
+        size: int | None = None,
+        scale: tuple[float, float] | None = None,
+    ) -> Tensor:
+        """(B, 3, H, W) uint8 → (B, 3, size, size) float32 in [0, 1]."""
+        side = size or self.size
+        if scale is None:
+            return CropFlip(side)(batch, clock, view)
+        flips = uniform(clock.seed, clock.step, batch.index, f"weak flip/{batch.domain}{view}", 1)[:, 0]
+        return _crop(batch.images, batch, clock, view, side, scale, flips < 0.5)
+
+
+RANDOM_VIEWS: dict[str, type[Contrast] | type[Glyphs] | type[Weak]] = {
+    "asymmetric": Asymmetric,
+    "contrast": Contrast,
+    "glyph": Glyphs,
+    "weak": Weak,
+}
+
+
+def find_random_views(name: str) -> type[Contrast] | type[Glyphs] | type[Weak]:
+    """Return the family of that name; UserError with the nearest ones otherwise."""
+    if name not in RANDOM_VIEWS:
+        raise unknown_name("views", name, RANDOM_VIEWS, "they are what a recipe's `views.name` may be")
+    return RANDOM_VIEWS[name]
+
+
+def _check_range(name: str, bounds: tuple[float, float]) -> None:
+    if bounds[0] > bounds[1]:
+        raise UserError(f"views.{name} is a range and cannot go from {bounds[0]} to {bounds[1]}; put the smaller first")
+
+
+def _crop(
+    images: Tensor,
+    batch: Batch,
+    clock: Clock,
+    view: str,
+    size: int,
+    scale: tuple[float, float],
+    mirrored: Tensor | None,
+) -> Tensor:
+    """Return a random share of each image, of aspect 3/4 … 4/3, as size × size pixels."""
+    draws = uniform(clock.seed, clock.step, batch.index, f"box/{batch.domain}{view}", _BOX)
+    ratio = (1.0, 1.0) if scale == (1.0, 1.0) else (3 / 4, 4 / 3)
+    return resized_crop(images, crop_boxes(draws, images.shape[2:], scale, ratio), size, mirrored)
+
+
+def _in_parts(
+    render: Callable[[Tensor, Tensor, Tensor], Tensor], size: int, images: Tensor, boxes: Tensor, draws: Tensor
+) -> Tensor:
+    """Render views, on a CPU in parts that its cache holds."""
+    if images.device.type != "cpu":
+        return render(images, boxes, draws)
+    views = torch.empty(len(images), 3, size, size)
+    n = max(1, _PART // size**2)
+    for parts in zip(views.split(n), images.split(n), boxes.split(n), draws.split(n), strict=True):
+        parts[0].copy_(render(*parts[1:]))
+    return views

@@ -1,0 +1,221 @@
+"""Pre-training: one pool of images, any objectives, and a look at the features while they form."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from uda.batch import Batch
+from uda.clock import Clock
+from uda.datasets.sampling import ClassBalanced, Shuffled, spread
+from uda.datasets.streams import Images, Stream
+from uda.metrics import uniformity
+from uda.nn.encoder import Encoder
+from uda.probes.collapse import collapse_figures, watch
+from uda.probes.knn import knn, knn_leave_one_out
+from uda.probes.linear import accuracy_interval
+from uda.ssl.objective import Objective, assign_where_due
+from uda.ssl.views import NoAugmentation
+from uda.tasks.pretrain.method import SelfSupervised, Supervised
+from uda.tasks.task import Task
+
+MOST = 5000
+"""Images that the figures during training are measured on: enough for a kNN, few enough to look often."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The images to learn from, and those to test on where the data set has a test split.
+
+    labels: (N,) −1 where an image has none; usable: (N,) the same, −1 also where training must not see it.
+    """
+
+    images: Images
+    labels: np.ndarray
+    usable: np.ndarray
+    class_names: tuple[str, ...]
+    test_images: Images | None = None
+    test_labels: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+
+
+class PoolSampler:
+    """Every image equally often, or the pseudo-classes of an objective, once it has made some."""
+
+    def __init__(self, n: int, batch_size: int, seed: int, objectives: Sequence[nn.Module]):
+        self.objectives, self.batch_size, self.seed = objectives, batch_size, seed
+        self.shuffled = Shuffled(n, batch_size, seed, "images")
+
+    def __call__(self, step: int) -> np.ndarray:
+        """Return the rows of a step, (B,) int64."""
+        for objective in self.objectives:
+            labels = getattr(objective, "sampling_labels", None)
+            if labels is not None:
+                return ClassBalanced(labels.cpu().numpy(), self.batch_size, self.seed, "pseudo-classes")(step)
+        return self.shuffled(step)
+
+
+class Pretrain(Task):
+    """An encoder, objectives on all images, and cross-entropy on labelled ones if the method uses labels."""
+
+    metric_names: tuple[str, ...] = ("knn_accuracy", "uniformity", "effective_rank", "feature_std")
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        method: SelfSupervised | Supervised,
+        objectives: Sequence[tuple[Objective, float]],
+        pool: Pool,
+        augment: NoAugmentation,
+        batch_size: int,
+        seed: int,
+    ):
+        super().__init__()
+        self.encoder, self.method = encoder, method
+        self.objectives = nn.ModuleList([objective for objective, _ in objectives])
+        self.weights = [weight for _, weight in objectives]
+        self.pool, self.augment, self.batch_size, self.seed = pool, augment, batch_size, seed
+        if method.uses_labels:
+            self.metric_names = ("accuracy", *self.metric_names)
+        self._carries: list[tuple[Objective, object]] = []
+        self._latest: dict[str, tuple[Tensor, float | None]] = {}
+        self.warnings: list[str] = []
+        self.last_metrics: dict[str, float | None] | None = None
+        self.last_intervals: dict[str, list[float] | None] = {}
+
+    def streams(self) -> dict[str, Stream]:
+        """All images for the objectives; labelled ones, if the method uses labels, for the classifier."""
+        pool, found = self.pool, {}
+        if len(self.objectives):
+            sampler = PoolSampler(len(pool.images), self.batch_size, self.seed, list(self.objectives))
+            found["images"] = Stream("images", pool.images, sampler, pool.usable)
+        if self.method.uses_labels:
+            rows = np.flatnonzero(pool.usable >= 0)
+            drawn = Shuffled(len(rows), self.batch_size, self.seed, "labelled")
+            found["labelled"] = Stream("labelled", pool.images, lambda step: rows[drawn(step)], pool.usable)
+        return found
+
+    def players(self) -> dict[str, list[dict[str, Any]]]:
+        """One player; biases and normalization are not decayed, as large-batch recipes have it (SimCLR, BYOL, DINO)."""
+        moving = [p for p in self.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in moving if p.ndim > 1], "lr_scale": 1.0},
+            {"params": [p for p in moving if p.ndim <= 1], "lr_scale": 1.0, "weight_decay": 0.0},
+        ]
+        return {"all": [group for group in groups if group["params"]]}
+
+    def prepare(self, clock: Clock) -> list[nn.Parameter] | None:
+        """Let the objectives make their pseudo-labels anew, where that is due."""
+        return assign_where_due(self.objectives, self.encoder, lambda: self._views(self.pool.images), clock)
+
+    def forward(self, batches: Mapping[str, Batch], turn: str, clock: Clock) -> dict[str, Tensor]:
+        """Return the weighted loss of every objective, and of the classifier."""
+        losses: dict[str, Tensor] = {}
+        for objective, weight in zip(self.objectives, self.weights, strict=True):
+            assert isinstance(objective, Objective)
+            objective.before_step(self.encoder, clock)
+            loss = objective(self.encoder, batches["images"], clock)
+            losses[objective.name] = weight * loss.value
+            self._carries.append((objective, loss.carry))
+            self._latest[objective.name] = (loss.value.detach(), loss.chance)
+        if self.method.uses_labels:
+            labelled = batches["labelled"]
+            losses["classification"] = self.method(self.encoder(self.augment(labelled, clock)), labelled.labels)
+        return losses
+
+    def after_step(self) -> None:
+        """Let the objectives update their state."""
+        for objective, carry in self._carries:
+            objective.after_step(carry)
+        self._carries.clear()
+
+    def exported(self) -> Encoder:
+        """Return the encoder that was the aim of it all: an objective's teacher, if it prefers that."""
+        for objective in self.objectives:
+            assert isinstance(objective, Objective)
+            if objective.export(self.encoder) is not self.encoder:
+                return objective.export(self.encoder)
+        return self.encoder
+
+    def evaluate(self) -> dict[str, float | None]:
+        """Return kNN accuracy (on the test split, else each training image among the others) and signs of collapse."""
+        rows = spread(len(self.pool.images), MOST)
+        features = self.encode(self.pool.images, rows)
+        figures = collapse_figures(features)
+        self.warnings = watch(features)
+        for name, (loss, chance) in self._latest.items():
+            self.warnings += [f"{name}: {text}" for text in watch(features, float(loss), chance)[len(self.warnings) :]]
+        test, truth = None, None
+        if self.pool.test_images is not None:
+            tested = spread(len(self.pool.test_images), MOST)
+            test, truth = self.encode(self.pool.test_images, tested), self.pool.test_labels[tested]
+        own: dict[str, float | None] = {}
+        if self.method.uses_labels:
+            own["accuracy"] = None if test is None else self._classified("accuracy", self._classify(test), truth)
+        self.last_metrics = own | {
+            "knn_accuracy": self._knn_accuracy(features, self.pool.labels[rows], test, truth),
+            "uniformity": uniformity(features[:1000]),
+            "effective_rank": figures.effective_rank,
+            "feature_std": figures.feature_std,
+        }
+        return self.last_metrics
+
+    def _knn_accuracy(
+        self, features: Tensor, labels: np.ndarray, test: Tensor | None, truth: np.ndarray | None
+    ) -> float | None:
+        """Return the accuracy on the test images, or without a test split of each image among the others."""
+        known = labels >= 0
+        if not known.any():
+            return None
+        bank, answers = features[torch.from_numpy(known)], labels[known]
+        n_classes = len(self.pool.class_names)
+        if test is None or truth is None:
+            return self._classified("knn_accuracy", knn_leave_one_out(bank, answers, n_classes).predictions, answers)
+        return self._classified("knn_accuracy", knn(test, bank, answers, n_classes).predictions, truth)
+
+    @torch.no_grad()
+    def _classify(self, features: Tensor) -> Tensor:
+        """Return the classifier's answers (N,) for features (N, D)."""
+        assert isinstance(self.method, Supervised)
+        logits: Tensor = self.method.classifier(features.to(next(self.method.parameters()).device))
+        return logits.argmax(1).cpu()
+
+    def _classified(self, name: str, predictions: Tensor, truth: np.ndarray | None) -> float | None:
+        """Return an accuracy and keep its interval."""
+        assert truth is not None
+        accuracy = accuracy_interval(predictions, truth)
+        low, high = accuracy.low, accuracy.high
+        self.last_intervals[name] = None if low is None or high is None else [low, high]
+        return accuracy.estimate
+
+    @torch.no_grad()
+    def encode(self, images: Images, rows: np.ndarray | None = None) -> Tensor:
+        """Return the features of all (or some) images in their evaluation view, (N, D) float32 on the CPU."""
+        encoder = self.exported()
+        training = encoder.training
+        encoder.eval()
+        features = [encoder(views).float().cpu() for views in self._views(images, rows)]
+        encoder.train(training)
+        return torch.cat(features)
+
+    def _views(self, images: Images, rows: np.ndarray | None = None, batch_size: int = 256) -> Iterator[Tensor]:
+        """Yield the evaluation views of images, in order."""
+        rows = np.arange(len(images)) if rows is None else rows
+        device = next(self.encoder.parameters()).device
+        for first in range(0, len(rows), batch_size):
+            yield self.augment.plain(images.batch(rows[first : first + batch_size]).to(device))
+
+    @torch.no_grad()
+    def shown_views(self, count: int = 8) -> list[tuple[str, Tensor]]:
+        """Return, for each objective, what it sees of a few images at the first step: (name, (M, 3, S, S))."""
+        rows = torch.from_numpy(spread(len(self.pool.images), count))
+        batch = Batch(self.pool.images.batch(rows.numpy()), rows, torch.from_numpy(self.pool.usable[rows]), "images")
+        batch = batch.to(next(self.encoder.parameters()).device)
+        clock = Clock(0, 1, self.seed, self.batch_size, len(self.pool.images))
+        found = []
+        for objective in self.objectives:
+            assert isinstance(objective, Objective)
+            found.append((objective.name, objective.views(batch, clock).images[: 2 * len(rows)].cpu()))
+        return found

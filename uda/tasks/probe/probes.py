@@ -1,0 +1,134 @@
+"""What is asked of features that were computed once: each probe turns them into figures with their intervals."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from uda.metrics import alignment, uniformity
+from uda.probes.collapse import collapse_figures
+from uda.probes.episodes import evaluate_episodes, sample_episodes
+from uda.probes.knn import knn
+from uda.probes.linear import accuracy_interval, fit_linear
+from uda.probes.low_label import labelled_rows, parse_labels
+from uda.probes.svm import fit_svm
+
+_PAIRS = 1000
+"""Images whose pairwise distances are averaged."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Features (N, D) float32 on the CPU with labels (N,) int64, all labelled; twin: a second view of the same."""
+
+    features: Tensor
+    labels: np.ndarray
+    twin: Tensor
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What probes work on: features to learn from and to test on, the number of classes, and their constants.
+
+    k, temperature: of the nearest neighbors; episodes: their number; seed: of folds, subsets and episodes.
+    """
+
+    train: Split
+    test: Split
+    n_classes: int
+    k: int
+    temperature: float
+    episodes: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure with its 95 % interval (low, high); None where undefined."""
+
+    value: float | None
+    ci95: list[float] | None = None
+
+
+Figures = dict[str, Figure]
+
+
+def nearest_neighbors(probed: Probed) -> Figures:
+    """Weighted nearest neighbors (Wu et al., CVPR 2018)."""
+    train, test = probed.train, probed.test
+    voted = knn(test.features, train.features, train.labels, probed.n_classes, probed.k, probed.temperature)
+    return {"knn_accuracy": _accuracy(voted.predictions, test)}
+
+
+def linear(probed: Probed) -> Figures:
+    """Logistic regression on all labels."""
+    probe = fit_linear(probed.train.features, probed.train.labels, probed.n_classes, seed=probed.seed)
+    return {"linear_accuracy": _accuracy(probe.predict(probed.test.features), probed.test)}
+
+
+def svm(probed: Probed) -> Figures:
+    """A linear support vector machine on all labels."""
+    machine = fit_svm(probed.train.features, probed.train.labels, probed.n_classes, seed=probed.seed)
+    return {"svm_accuracy": _accuracy(machine.predict(probed.test.features), probed.test)}
+
+
+def few_labels(probed: Probed) -> Figures:
+    """Logistic regression on class-balanced 1 % and 10 % of the labels."""
+    found = {}
+    for share in ("1%", "10%"):
+        rows = labelled_rows(probed.train.labels, parse_labels(share), probed.seed)
+        features, labels = probed.train.features[torch.from_numpy(rows)], probed.train.labels[rows]
+        probe = fit_linear(features, labels, probed.n_classes, seed=probed.seed)
+        found[f"linear_accuracy_{share[:-1]}"] = _accuracy(probe.predict(probed.test.features), probed.test)
+    return found
+
+
+def few_shot(probed: Probed) -> Figures:
+    """5-way episodes of the test images by cosine prototypes; undefined where classes or images are too few.
+
+    Features are centered on the mean of the training images, which few-shot classification by cosine wants (Wang et
+    al., "SimpleShot", 2019, section 3.1).
+    """
+    centered = probed.test.features - probed.train.features.mean(dim=0)
+    found = {}
+    counts = np.bincount(probed.test.labels)
+    for shots in (1, 5):
+        name = f"fewshot_accuracy_{shots}"
+        if (counts >= shots + 15).sum() < 5:
+            found[name] = Figure(None)
+            continue
+        episodes = sample_episodes(probed.test.labels, probed.episodes, shots=shots, seed=probed.seed)
+        accuracy = evaluate_episodes(centered, episodes)
+        half = accuracy.ci95
+        found[name] = Figure(accuracy.mean, None if half is None else [accuracy.mean - half, accuracy.mean + half])
+    return found
+
+
+def geometry(probed: Probed) -> Figures:
+    """Alignment and uniformity (Wang and Isola, ICML 2020), effective rank and spread of the test features."""
+    features = probed.test.features.numpy()
+    collapse = collapse_figures(features)
+    return {
+        "alignment": Figure(alignment(features, probed.test.twin.numpy())),
+        "uniformity": Figure(uniformity(features[:: max(1, len(features) // _PAIRS)])),
+        "effective_rank": Figure(collapse.effective_rank),
+        "feature_std": Figure(collapse.feature_std),
+    }
+
+
+PROBES: dict[str, Callable[[Probed], Figures]] = {
+    "knn": nearest_neighbors,
+    "linear": linear,
+    "svm": svm,
+    "few_labels": few_labels,
+    "few_shot": few_shot,
+    "geometry": geometry,
+}
+
+
+def _accuracy(predictions: Tensor, split: Split) -> Figure:
+    interval = accuracy_interval(predictions, split.labels)
+    low, high = interval.low, interval.high
+    return Figure(interval.estimate, None if low is None or high is None else [low, high])

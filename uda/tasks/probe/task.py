@@ -1,0 +1,129 @@
+"""The probing task: an encoder, images to learn from and to test on, and the probes to ask."""
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from uda.batch import Batch
+from uda.clock import Clock
+from uda.datasets.streams import Images, Stream
+from uda.errors import UserError, unknown_name
+from uda.nn.encoder import TimmEncoder
+from uda.nn.layer import LayerEncoder
+from uda.probes.linear import held_out_rows
+from uda.ssl.objective import RandomView
+from uda.ssl.views import NoAugmentation
+from uda.tasks.pretrain import Pool
+from uda.tasks.probe.probes import PROBES, Figures, Probed, Split
+from uda.tasks.task import Task
+
+
+class Probing:
+    """What to ask of the features.
+
+    probes: names among `PROBES`, all of them if none is given; layer: the name of a module of the backbone whose output
+    (mean over places or tokens) is taken in place of the pooled features; k, temperature: of the nearest neighbors (200
+    and 0.1 as in Wu et al., CVPR 2018); episodes: of the few-shot figures; finetune: shares of the labels on which the
+    whole backbone is fine-tuned, each a training of `training.steps`.
+    """
+
+    name: ClassVar[str] = "frozen"
+
+    def __init__(
+        self,
+        *,
+        probes: list[str] = [],  # noqa: B006  (read, never changed)
+        layer: str | None = None,
+        k: Annotated[int, Field(ge=1)] = 200,
+        temperature: Annotated[float, Field(gt=0)] = 0.1,
+        episodes: Annotated[int, Field(ge=2)] = 2000,
+        finetune: list[str] = [],  # noqa: B006
+    ):
+        for name in probes:
+            if name not in PROBES:
+                raise unknown_name("probe", name, PROBES, "several are written as method.probes=[knn, linear]")
+        self.probes, self.layer, self.finetune = tuple(probes) or tuple(PROBES), layer, tuple(finetune)
+        self.k, self.temperature, self.episodes = k, temperature, episodes
+
+
+class Probe(Task):
+    """Nothing is trained but what stands on the features; `evaluate` computes them once and asks every probe."""
+
+    def __init__(
+        self,
+        encoder: TimmEncoder,
+        probing: Probing,
+        pool: Pool,
+        view: NoAugmentation,
+        random_view: RandomView,
+        seed: int,
+    ):
+        super().__init__()
+        self.encoder = encoder
+        self.probed = LayerEncoder(encoder, probing.layer) if probing.layer else encoder
+        self.probing, self.pool, self.view, self.random_view, self.seed = probing, pool, view, random_view, seed
+        self.figures: Figures = {}
+        self.test_features: Tensor | None = None
+        self.test_rows: np.ndarray | None = None
+
+    def streams(self) -> Mapping[str, Stream]:
+        """None: nothing is drawn."""
+        return {}
+
+    def evaluate(self) -> dict[str, float | None]:
+        """Return every figure of the probes asked for; `figures` holds the intervals too."""
+        train, test = self.splits()
+        probed = Probed(
+            train,
+            test,
+            len(self.pool.class_names),
+            self.probing.k,
+            self.probing.temperature,
+            self.probing.episodes,
+            self.seed,
+        )
+        self.figures = {}
+        for name in self.probing.probes:
+            self.figures |= PROBES[name](probed)
+        self.test_features = test.features
+        return {name: figure.value for name, figure in self.figures.items()}
+
+    def splits(self) -> tuple[Split, Split]:
+        """Return the features to learn from and to test on: the data's own splits, else a fifth of each class.
+
+        Images without a label are left out.
+        """
+        pool = self.pool
+        rows = np.flatnonzero(pool.labels >= 0)
+        if len(np.unique(pool.labels[rows])) < 2:
+            raise UserError("probing wants labelled images of at least two classes; name a folder with class folders")
+        if pool.test_images is not None:
+            self.test_rows = np.flatnonzero(pool.test_labels >= 0)
+            train = self._split(pool.images, rows, pool.labels)
+            return train, self._split(pool.test_images, self.test_rows, pool.test_labels)
+        held = held_out_rows(torch.from_numpy(pool.labels[rows]), seed=0).numpy()
+        self.test_rows = rows[held]
+        train_rows = np.setdiff1d(rows, self.test_rows)
+        return self._split(pool.images, train_rows, pool.labels), self._split(pool.images, self.test_rows, pool.labels)
+
+    @torch.no_grad()
+    def _split(self, images: Images, rows: np.ndarray, labels: np.ndarray) -> Split:
+        """Return the features of some rows in their evaluation view, and of a random view of each."""
+        training = self.training
+        self.eval()
+        device = next(self.encoder.parameters()).device
+        clock = Clock(0, 1, self.seed)
+        features, twins = [], []
+        for first in range(0, len(rows), 256):
+            at = torch.from_numpy(rows[first : first + 256])
+            batch = Batch(images.batch(at.numpy()), at, None, "probed").to(device)
+            features.append(self.probed(self.view.plain(batch.images)).float().cpu())
+            if "geometry" in self.probing.probes:
+                twins.append(self.probed(self.random_view(batch, clock, "twin")).float().cpu())
+        self.train(training)
+        found = torch.cat(features)
+        return Split(found, labels[rows], torch.cat(twins) if twins else found)
