@@ -1,17 +1,25 @@
 """One self-supervised engine for the tasks where labels are scarce and the world shifts."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from uda.api import Result, adapt, load
+    from uda.pretrained import Pretrained, pretrain
 
-__all__ = ["Result", "adapt", "load"]
+__all__ = ["Pretrained", "Result", "adapt", "load", "pretrain"]
+
+_WHERE = {
+    "Pretrained": "uda.pretrained",
+    "Result": "uda.api",
+    "adapt": "uda.api",
+    "load": "uda.api",
+    "pretrain": "uda.pretrained",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Import the Python interface on first use, so that `import uda.metrics` alone stays quick."""
-    if name in __all__:
-        from uda import api
-
-        return getattr(api, name)
+    if name in _WHERE:
+        return getattr(import_module(_WHERE[name]), name)
     raise AttributeError(f"module 'uda' has no attribute '{name}'")

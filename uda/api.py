@@ -52,7 +52,7 @@ class Result:
         the one that the run found on its target. Unreadable files are left out with a warning; `strict` refuses them.
         """
         task, backbone = restore(self)
-        domain = load_domain(_table(images), self.recipe.data.model_copy(update={"strict": strict}))
+        domain = load_domain(images_table(images), self.recipe.data.model_copy(update={"strict": strict}))
         if backbone is None:
             pixels: Any = square(self.recipe, domain.images, self.device)
         else:
@@ -88,7 +88,7 @@ def adapt(
     given: Tree = {"data": {k: str(v) for k, v in (("source", source), ("target", target)) if v is not None}}
     layers: list[Tree] = [read_layer(Path(config))] if config else []
     chosen_method: Tree = {"method": {"name": method}} if method else {}
-    layers += [given | chosen_method, *(_layer(key, value) for key, value in overrides.items())]
+    layers += [given | chosen_method, *(override(key, value) for key, value in overrides.items())]
     published = published_layers("unida", dataset_name(*named_data(layers)), is_frozen(layers))
     recipe = build_as(UnidaRecipe, [*published, *layers])
     folder = Path(out) if out else new_folder(Path("runs") / f"unida-{recipe.method['name']}")
@@ -140,7 +140,7 @@ class _Counted:
         raise LookupError("a finished run does not hold the images that it was trained on")
 
 
-def _table(images: "str | Path | Tensor") -> ImageTable:
+def images_table(images: "str | Path | Tensor") -> ImageTable:
     """Return the images of a folder, or of a tensor, as one table."""
     if isinstance(images, Tensor):
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
@@ -162,7 +162,7 @@ def _table(images: "str | Path | Tensor") -> ImageTable:
     return ImageTable(str(root), files, np.full(len(files), -1, dtype=np.int64), ())
 
 
-def _layer(key: str, value: Any) -> Tree:
+def override(key: str, value: Any) -> Tree:
     """Return one overriding value as a layer: encoder__freeze=True → {"encoder": {"freeze": True}}."""
     layer: Any = value
     for part in reversed(key.split("__")):

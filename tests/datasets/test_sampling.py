@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from uda.datasets.sampling import ClassBalanced, Shuffled, shuffled, spread
 from uda.errors import UserError
 
 
@@ -96,3 +97,10 @@ def test_nothing_to_draw_is_refused() -> None:
         Shuffled(4, 0, 0, "target")
     with pytest.raises(UserError, match="batch size is -1"):
         ClassBalanced(np.array([0, 1]), -1, 0, "source")
+
+
+@pytest.mark.parametrize(
+    ("n", "most", "rows"), [(5, 9, [0, 1, 2, 3, 4]), (5, 3, [0, 2, 4]), (101, 3, [0, 50, 100]), (0, 3, [])]
+)
+def test_spread_rows_reach_from_the_first_to_the_last(n: int, most: int, rows: list[int]) -> None:
+    assert spread(n, most).tolist() == rows

@@ -86,6 +86,23 @@ def test_without_anything_the_view_is_the_image() -> None:
     assert torch.allclose(STILL(batch, CLOCK, "a"), to_float(batch.images), atol=1e-6)
 
 
+def test_views_do_not_depend_on_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    family = Contrast(64, blur=0.5)
+    batch = batch_of(list(range(40)), 80)
+    alone = family(batch, CLOCK, "a")
+    monkeypatch.setattr(random_views, "_FEW", 0)
+    monkeypatch.setattr(random_views, "_PART", 3 * 64**2)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert torch.equal(family(batch, CLOCK, "a"), alone)
+        with torch.inference_mode():
+            assert torch.equal(family(batch, CLOCK, "a"), alone)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_what_is_zero_is_not_called(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> Tensor:
         raise AssertionError("called for nothing")

@@ -183,12 +183,16 @@ def check_needs(objective: type[Objective], given: Need, where: str, others: Ite
     lacking = objective.needs & ~given
     if not lacking:
         return
-    words = " and ".join(_WORDS[need] for need in Need if need in lacking)
     fitting = sorted(other.name for other in others if not other.needs & ~given)
     instead = (
         f"these would do: {', '.join(fitting)}" if fitting else "no objective would do there; leave --objective out"
     )
-    raise UserError(f"objective '{objective.name}' needs {words}, which {where} does not give; {instead}")
+    raise UserError(f"objective '{objective.name}' needs {words(lacking)}, which {where} does not give; {instead}")
+
+
+def words(needs: Need) -> str:
+    """Return needs as text: "pixels and labels"."""
+    return " and ".join(_WORDS[need] for need in Need if need in needs)
 
 
 _WORDS = {

@@ -4,7 +4,9 @@ What a view looks like is a hash of (seed, step, index, domain, the view's name)
 """
 
 import math
+from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated
 
@@ -27,6 +29,7 @@ Share = Annotated[float, Field(gt=0, le=1)]
 _TRIES = 10
 _BOX = 2 * _TRIES + 2  # draws of a crop's box
 _PART = 2**16  # pixels of views that a CPU makes at a time, so that what lies between stays in its cache
+_FEW = 2**21  # numbers of views that are not worth the start of threads
 
 
 def crop_boxes(draws: Tensor, sides: Sequence[int], scale: tuple[float, float], ratio: tuple[float, float]) -> Tensor:
@@ -248,11 +251,26 @@ def _crop(
 def _in_parts(
     render: Callable[[Tensor, Tensor, Tensor], Tensor], size: int, images: Tensor, boxes: Tensor, draws: Tensor
 ) -> Tensor:
-    """Render views, on a CPU in parts that its cache holds."""
+    """Render views, on a CPU in parts that its cache holds; their bits do not depend on the number of threads."""
     if images.device.type != "cpu":
         return render(images, boxes, draws)
-    views = torch.empty(len(images), 3, size, size)
+    with torch.inference_mode(False):  # which is a thread's own, and what is made in it no other may write
+        views = torch.empty(len(images), 3, size, size)
     n = max(1, _PART // size**2)
-    for parts in zip(views.split(n), images.split(n), boxes.split(n), draws.split(n), strict=True):
-        parts[0].copy_(render(*parts[1:]))
+    parts = zip(views.split(n), images.split(n), boxes.split(n), draws.split(n), strict=True)
+
+    def fill(part: tuple[Tensor, ...]) -> None:
+        part[0].copy_(render(*part[1:]))
+
+    # Threads that share so small an operation mostly wait for each other, all the more where others use the cores too.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        if threads == 1 or views.numel() < _FEW:
+            deque(map(fill, parts), maxlen=0)
+        else:
+            with ThreadPoolExecutor(threads) as pool:
+                deque(pool.map(fill, parts), maxlen=0)
+    finally:
+        torch.set_num_threads(threads)
     return views

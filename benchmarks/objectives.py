@@ -1,0 +1,56 @@
+"""The table of objectives in docs/objectives.md, written from the classes and from nothing else.
+
+python -m benchmarks.objectives
+"""
+
+import inspect
+from pathlib import Path
+
+from uda.ssl import OBJECTIVES, Need, Objective
+from uda.ssl.objective import words
+
+PAGE = Path(__file__).parents[1] / "docs" / "objectives.md"
+
+GIVEN: dict[str, Need] = {
+    "pretrain, CNN": Need.INDEX | Need.PIXELS | Need.MAP | Need.LABELS,
+    "pretrain, ViT": Need.INDEX | Need.PIXELS | Need.TOKENS | Need.LABELS,
+    "pretrain without labels": Need.INDEX | Need.PIXELS | Need.MAP | Need.TOKENS,
+    "unida": Need.INDEX | Need.PIXELS | Need.MAP | Need.TOKENS,
+    "unida --freeze": Need.INDEX,
+}
+"""What a task gives; a backbone gives a map (most CNNs) or tokens (ViTs)."""
+
+
+def page() -> str:
+    """Return the page as Markdown."""
+    head = ["objective", "what it does", "needs", *GIVEN]
+    lines = [
+        "# Objectives",
+        "",
+        "Each is one file in `uda/ssl/`, usable alone (`--task pretrain --objective NAME`) and as an auxiliary head of a",
+        "task that gives what it needs (✓). `placebo:NAME` is the same with random answers. Options and their defaults are",
+        "the constructor's keyword arguments; a recipe sets them as `objectives.NAME.OPTION`. This page is written by",
+        "`python -m benchmarks.objectives`.",
+        "",
+        f"| {' | '.join(head)} |",
+        f"|{'---|' * len(head)}",
+    ]
+    for name, kind in OBJECTIVES.items():
+        first = (inspect.getdoc(kind) or "").split("\n")[0].removesuffix(".")
+        fits = ["✓" if not kind.needs & ~given else "" for given in GIVEN.values()]
+        lines.append(f"| `{name}` | {first} | {words(kind.needs)} | {' | '.join(fits)} |")
+    lines += ["", "## Options", ""]
+    lines += [f"- `{name}`: {options(kind)}" for name, kind in OBJECTIVES.items()]
+    return "\n".join(lines) + "\n"
+
+
+def options(kind: type[Objective]) -> str:
+    """Return an objective's options with their defaults."""
+    parameters = inspect.signature(kind).parameters.values()
+    own = [f"`{p.name}={p.default}`" for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    return ", ".join([*own, f"`weight={kind.default_weight}`"])
+
+
+if __name__ == "__main__":
+    PAGE.parent.mkdir(exist_ok=True)
+    PAGE.write_text(page(), encoding="utf-8")

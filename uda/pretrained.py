@@ -1,0 +1,92 @@
+"""The Python interface of pre-training: `uda.pretrain` and the backbone that it returns."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from uda.api import images_table, override
+from uda.experiments import EXPERIMENTS
+from uda.experiments.experiment import Settings, run
+from uda.experiments.parts import dataset_name, load_domain, square, training_view
+from uda.layers import Tree, named_data, named_size, published_layers, read_layer
+from uda.nn.encoder import create_encoder
+from uda.places import check_out, choose_device, new_folder
+from uda.recipe import PretrainRecipe, build_as
+from uda.ssl.views import NoAugmentation
+
+
+@dataclass
+class Pretrained:
+    """A finished pre-training: its figures, and its backbone."""
+
+    folder: Path
+    recipe: PretrainRecipe
+    content: dict[str, Any]
+    device: torch.device
+
+    @property
+    def metrics(self) -> dict[str, float | None]:
+        """The figures of the features, means over seeds; None where undefined."""
+        return self.content["metrics"]
+
+    @property
+    def weights(self) -> Path:
+        """The file to give as `--weights` to any task; of several seeds the first one's."""
+        single = len(self.recipe.seeds) == 1
+        return (self.folder if single else self.folder / f"seed-{self.recipe.seeds[0]}") / "backbone.safetensors"
+
+    def backbone(self) -> nn.Module:
+        """Return the timm model with the trained weights; it wants images normalized as the file's metadata says."""
+        model = timm.create_model(self.recipe.encoder.backbone, num_classes=0)
+        model.load_state_dict(load_file(self.weights))
+        return model
+
+    @torch.no_grad()
+    def features(self, images: "str | Path | Tensor", strict: bool = False) -> np.ndarray:
+        """Return the features (N, D) float32 of a folder's images, or of a uint8 tensor (N, 3, H, W)."""
+        recipe = self.recipe
+        encoder = create_encoder(recipe.encoder.backbone, str(self.weights), recipe.data.image_size)
+        encoder = encoder.to(self.device).eval()
+        domain = load_domain(images_table(images), recipe.data.model_copy(update={"strict": strict}))
+        pixels, view = square(recipe, domain.images, self.device), training_view(recipe)
+        assert isinstance(view, NoAugmentation)
+        found = []
+        for first in range(0, len(pixels), 128):
+            batch = pixels.batch(np.arange(first, min(first + 128, len(pixels))))
+            found.append(encoder(view.plain(batch.to(self.device))).float().cpu())
+        return torch.cat(found).numpy()
+
+
+def pretrain(
+    source: str | Path | None = None,
+    objective: str | Sequence[str] = "simclr",
+    out: str | Path | None = None,
+    device: str | None = None,
+    config: str | Path | None = None,
+    **overrides: Any,
+) -> Pretrained:
+    """Pre-train a backbone on unlabelled images by one objective or several, and return it.
+
+    source: as on the command line; none = the built-in digits. overrides: recipe keys with double underscores for dots:
+    `training__steps=300`, `encoder__backbone="resnet18"`, `data__labels="10%"` with `method="supervised"` for S4L.
+    """
+    names = [objective] if isinstance(objective, str) else list(objective)
+    layers: list[Tree] = [read_layer(Path(config))] if config else []
+    layers.append({"objectives": {name: {} for name in names}})
+    if source is not None:
+        layers.append({"data": {"source": str(source)}})
+    layers += [override(key, value) for key, value in overrides.items()]
+    data = dataset_name(*named_data(layers))
+    recipe = build_as(PretrainRecipe, [*published_layers("pretrain", data, False, named_size(layers)), *layers])
+    folder = Path(out) if out else new_folder(Path("runs") / f"pretrain-{'-'.join(names)}")
+    check_out(folder)
+    chosen = choose_device(device)
+    content = run(EXPERIMENTS["pretrain"], recipe, folder, Settings(chosen, progress=False))
+    return Pretrained(folder, recipe, content, chosen)
