@@ -95,9 +95,9 @@ def encoded_images(task: Pretrain, batch_size: int) -> float:
         nonlocal pixels
         pixels += inputs[0].shape[0] * inputs[0].shape[2] * inputs[0].shape[3]
 
-    # mae hands its tokens to the blocks itself; what it embeds as patches is what it looks at.
+    # Some objectives enter the backbone at other places than its `forward`, but none passes its first convolution by.
     backbone = cast(TimmEncoder, task.encoder).backbone
-    entry = cast(torch.nn.Module, getattr(backbone, "patch_embed", backbone))
+    entry = next(module for module in backbone.modules() if isinstance(module, torch.nn.Conv2d))
     handle = entry.register_forward_pre_hook(count)
     streams = dict.fromkeys(task.streams(), batch)
     clock = Clock(0, 100, 0, batch_size, len(task.pool.images))
@@ -145,7 +145,7 @@ def run(arm: str, seed: int, budget: int, folder: Path) -> dict[str, Any]:
         "encoded_images_per_image": round(each, 3),
         "knn_accuracy": neighbors.estimate,
         "linear_accuracy": linear.estimate,
-        "seconds_per_1000": round(1000 * seconds / max(1.0, recipe.training.steps * batch_size * each), 3),
+        "seconds_per_1000": round(1000 * seconds / (recipe.training.steps * batch_size * each), 3) if trains else None,
         "effective_rank": task.last_metrics["effective_rank"],
         "feature_std": task.last_metrics["feature_std"],
         "warnings": task.warnings,
@@ -197,7 +197,10 @@ def main() -> None:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(flags.workers, mp_context=context) as pool:
         futures = [pool.submit(run, arm, seed, flags.budget, folder) for arm, seed in wanted]
-        for future in futures:
+        for (arm, seed), future in zip(wanted, futures, strict=True):
+            if future.exception() is not None:
+                print(f"{arm}, seed {seed} failed: {future.exception()}", flush=True)
+                continue
             row = future.result()
             print(
                 f"{row['arm']}, seed {row['seed']}: kNN {row['knn_accuracy']:.3f}, linear {row['linear_accuracy']:.3f}, "

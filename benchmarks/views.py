@@ -2,9 +2,9 @@
 
 python -m benchmarks.views [--threads 1]    (writes results/views.json; needs the extra `bench`)
 
-Both make one view of each image, in this process and with the same number of threads (lightly's are of one thread:
-its users spread images over processes, so with --threads N its time is divided by N, which favors it). The two take
-turns; the figures are medians of the rounds, in milliseconds a view.
+Both make one view of each image in this process. lightly's users spread images over processes of one thread each, so
+its time is that of one thread, divided by --threads: as if all cores were free and processes cost nothing. The two
+take turns; the figures are medians of the rounds, in milliseconds a view.
 """
 
 import argparse
@@ -61,6 +61,7 @@ def measure(case: Case, rounds: int, threads: int) -> dict[str, Any]:
             "lightly": lambda: torch.stack([theirs(picture) for picture in pictures]),
         }
         for name, run in runs.items():
+            torch.set_num_threads(threads if name == "ours" else 1)
             started = time.perf_counter()
             run()
             if step:  # the first round warms up
@@ -77,7 +78,6 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
     cases = [measure(case, options.rounds, options.threads) for case in CASES]
     for case in cases:
         print(case)

@@ -3,17 +3,15 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
-from torchvision.transforms import v2 as transforms
 from torchvision.transforms.v2 import functional as tv
 
 from uda.batch import Batch
 from uda.clock import Clock
 from uda.errors import UserError
 from uda.ssl import random_views
-from uda.ssl.random_views import RANDOM_VIEWS, Asymmetric, Contrast, Glyphs, Weak, crop_boxes, find_random_views
+from uda.ssl.pixels import crop_boxes
+from uda.ssl.random_views import RANDOM_VIEWS, Asymmetric, Contrast, Glyphs, Weak, find_random_views
 from uda.ssl.views import CropFlip, Glyph, gray, to_float
 
 FAMILIES = sorted(RANDOM_VIEWS)
@@ -155,62 +153,6 @@ def test_factors_lie_in_torchvisions_ranges_and_are_uniform() -> None:
     turn = (turned[:, 1] - turned[:, 2]) / 6  # up to a sixth of the circle either channel rises by 6 · turn
     assert turn.abs().max().item() == pytest.approx(0.1, abs=1e-3)
     assert turn.mean().item() == pytest.approx(0.0, abs=4 * 0.2 / math.sqrt(12 * 3000))
-
-
-@pytest.mark.parametrize(
-    ("side", "scale", "ratio"),
-    [((32, 32), (0.2, 1.0), (3 / 4, 4 / 3)), ((60, 33), (0.08, 1.0), (3 / 4, 4 / 3)), ((20, 90), (0.9, 1.0), (0.5, 2))],
-)
-def test_boxes_are_distributed_as_torchvisions(
-    side: tuple[int, int], scale: tuple[float, float], ratio: tuple[float, float]
-) -> None:
-    n = 2000
-    draws = torch.rand(n, 22, generator=torch.Generator().manual_seed(5))
-    ours = crop_boxes(draws, side, scale, ratio).double()
-    theirs_of = transforms.RandomResizedCrop(8, scale, ratio)
-    torch.manual_seed(0)
-    image = torch.empty(3, *side)
-    rows = [theirs_of.make_params([image]) for _ in range(n)]
-    theirs = torch.tensor([[row[key] for key in ("top", "left", "height", "width")] for row in rows]).double()
-
-    def statistics(boxes: Tensor) -> Tensor:
-        top, left, tall, wide = boxes.unbind(1)
-        return torch.stack([tall * wide / (side[0] * side[1]), (wide / tall).log(), top, left, tall, wide], 1)
-
-    a, b = statistics(ours), statistics(theirs)
-    error = ((a.var(0) + b.var(0)) / n).sqrt() + 1e-9
-    assert ((a.mean(0) - b.mean(0)).abs() / error).max() < 4
-    assert (a.std(0) - b.std(0)).abs().div(b.std(0) + 1e-9).max() < 0.1
-    assert (ours.amin(0) >= 0).all()
-
-
-@given(
-    height=st.integers(1, 300),
-    width=st.integers(1, 300),
-    share=st.floats(0.01, 1),
-    aspect=st.floats(0.2, 5),
-    draws=st.lists(st.floats(0, 1 - 2**-24, width=32), min_size=22, max_size=22),
-)
-@settings(max_examples=150, deadline=None)
-def test_boxes_lie_in_the_image(height: int, width: int, share: float, aspect: float, draws: list[float]) -> None:
-    low, high = min(aspect, 1.0), max(aspect, 1.0)
-    box = crop_boxes(torch.tensor([draws]), (height, width), (share, 1.0), (low, high))[0].tolist()
-    top, left, tall, wide = box
-    assert tall >= 1
-    assert wide >= 1
-    assert 0 <= top <= height - tall
-    assert 0 <= left <= width - wide
-
-
-def test_the_box_is_the_first_try_that_fits_else_central() -> None:
-    draws = torch.zeros(1, 22)
-    draws[0, 0], draws[0, 10] = 0.99, 0.0  # area 0.2 + 0.8 · 0.99, aspect ½: 28 × 14 does not fit into 20 × 20
-    draws[0, 1], draws[0, 11] = 0.375, 0.5  # area ½ of 400, aspect 1: 14 × 14
-    draws[0, 20], draws[0, 21] = 0.5, 0.99  # ⌊0.5 · 7⌋ = 3, ⌊0.99 · 7⌋ = 6
-    assert crop_boxes(draws, (20, 20), (0.2, 1.0), (0.5, 2.0)).tolist() == [[3, 6, 14, 14]]
-    # no square of nine tenths of 10 × 40 fits: the largest square, 10, in the middle, (40 − 10) ÷ 2 = 15
-    assert crop_boxes(draws, (10, 40), (0.9, 1.0), (1.0, 1.0)).tolist() == [[0, 15, 10, 10]]
-    assert crop_boxes(draws, (40, 10), (0.9, 1.0), (1.0, 1.0)).tolist() == [[15, 0, 10, 10]]
 
 
 def test_contrast_of_one_image_is_torchvisions_chain() -> None:

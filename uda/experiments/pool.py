@@ -71,13 +71,16 @@ def find_pool(recipe: PoolRecipe, download: bool = False) -> PoolFound:
     found = resolve(recipe.source or "builtin", None, root, download, every_source=True, need_labels=False)
     table = found.source
     if len(table) < 2:
-        raise UserError(f"{table.name} holds {len(table)} image; name a data set or a folder with more")
+        raise UserError(f"{table.name} holds a single image; name a data set or a folder with more")
     test = next((found.source_splits[name] for name in TEST_SPLITS if name in found.source_splits), None)
     if test is not None and (not table.classes or test.paths == table.paths):
         test = None
     lines = list(found.lines)
     if test is not None:
         test = test.relabel(table.classes)
+        if not (test.labels >= 0).any():  # images of other classes, or without a label, test nothing
+            test = None
+    if test is not None:
         lines.append(f"tested on: {len(test)} images of {test.name}")
     return PoolFound(table, test, tuple(lines), found.warnings)
 

@@ -1,6 +1,7 @@
 """A grid of recipes: every combination of some values, each run in a folder of its own, and one table above them."""
 
 import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,23 +11,27 @@ import pandas as pd
 
 from uda.errors import UserError
 from uda.experiments.experiment import Experiment, Settings, read_metrics, run
-from uda.layers import Tree, assignment
-from uda.recipe import Recipe, build
+from uda.layers import Tree, assignment, read_layer
+from uda.recipe import Recipe, build, differences
 from uda.report import page, tables
 from uda.report.page import Section
 from uda.training.outputs import write_json, write_text
 
+_COMMA = re.compile(r",(?![^\[]*\])")  # none inside brackets, which hold one value: [knn, linear]
+
 
 def parse_sweep(texts: Sequence[str]) -> list[list[str]]:
     """Turn ["a.b=1,2", "c=x,y"] into [["a.b=1", "a.b=2"], ["c=x", "c=y"]]; UserError where values are missing."""
-    axes = []
+    axes: dict[str, list[str]] = {}
     for text in texts:
         key, separator, values = text.partition("=")
-        choices = [value.strip() for value in values.split(",") if value.strip()]
+        key, choices = key.strip(), [value.strip() for value in _COMMA.split(values) if value.strip()]
         if not separator or not key or not choices:
             raise UserError(f"--sweep wants key.path=a,b,c and cannot read '{text}'; for example training.lr=0.01,0.1")
-        axes.append([f"{key}={value}" for value in dict.fromkeys(choices)])
-    return axes
+        if key in axes:
+            raise UserError(f"--sweep names {key} twice; write all of its values in one place: {key}=a,b,c")
+        axes[key] = [f"{key}={value}" for value in dict.fromkeys(choices)]
+    return list(axes.values())
 
 
 def run_sweep(
@@ -34,18 +39,22 @@ def run_sweep(
 ) -> str:
     """Run the grid below `out`; return the table, which `sweep.csv`, `metrics.json` and `report.html` hold too.
 
-    All recipes are checked before the first is run. With resume, finished combinations are kept and others continued.
+    All recipes are checked, and what they name is looked up, before the first is run. With resume, finished
+    combinations are kept and others continued; UserError where one was begun with another recipe.
     """
     grid: list[tuple[tuple[str, ...], Recipe]] = []
     for combination in itertools.product(*parse_sweep(texts)):
         recipe = build([*layers, *(assignment(text) for text in combination)])
         experiment.check(recipe)
+        experiment.find(recipe, settings)  # what is missing shall leave no folder that "holds a run"
+        if settings.resume:
+            _check_begun(out / _folder(combination), recipe)
         grid.append((combination, recipe))
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "recipe.yaml", build(layers).dump())
     rows: list[dict[str, Any]] = []
     for combination, recipe in grid:
-        folder = out / "+".join(text.replace("/", "_") for text in combination)
+        folder = out / _folder(combination)
         settings.say(f"sweep: {', '.join(combination)}")
         if settings.resume and (folder / "metrics.json").is_file():
             content = read_metrics(folder)
@@ -62,6 +71,25 @@ def run_sweep(
     recipe_section = page.recipe(grid[0][1].model_dump(mode="json"))
     page.write(out / "report.html", f"Sweep over {len(rows)} combinations", grid[0][1].task, [section, recipe_section])
     return f"{table.to_string(index=False)}\n\nreport: {out / 'report.html'}"
+
+
+def _folder(combination: Sequence[str]) -> str:
+    return "+".join(text.replace("/", "_") for text in combination)
+
+
+def _check_begun(folder: Path, recipe: Recipe) -> None:
+    """Refuse to take a combination for this recipe's that was begun with another."""
+    if not (folder / "recipe.yaml").is_file():
+        return
+    begun = build([read_layer(folder / "recipe.yaml")])
+    found = differences(begun, recipe)
+    if begun.seeds != recipe.seeds:
+        found.append(f"seeds: {begun.seeds} → {recipe.seeds}")
+    if found:
+        raise UserError(
+            f"'{folder}' was begun with another recipe ({'; '.join(found[:3])}); resume with the values it has, or "
+            "give another --out"
+        )
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:

@@ -1,17 +1,19 @@
 """An encoder that ends at an inner layer of another."""
 
-import torch
 from torch import Tensor, nn
 
-from uda.errors import unknown_name
+from uda.errors import UserError, unknown_name
 from uda.nn.encoder import Encoder, TimmEncoder
+
+_PLACES: dict[int, tuple[int, ...]] = {2: (), 3: (1,), 4: (2, 3)}
 
 
 class LayerEncoder(Encoder):
     """The output of one module of a timm backbone, averaged over places or tokens: (B, 3, H, W) → (B, C).
 
-    layer: the module's name as in `named_modules` ("stages.1", "blocks.3"); UserError where there is none. Outputs of
-    (B, C, h, w), (B, L, C) and (B, C) are understood.
+    layer: the module's name as in `named_modules` ("stages.1", "blocks.3"); UserError where there is none, or none that
+    gives features. Outputs of (B, C, h, w), (B, L, C) and (B, C) are understood, and (B, h, w, C) of backbones whose
+    maps are laid out like that (Swin).
     """
 
     def __init__(self, encoder: TimmEncoder, layer: str):
@@ -25,13 +27,17 @@ class LayerEncoder(Encoder):
 
     def forward(self, views: Tensor) -> Tensor:
         """Return the layer's pooled output (B, C)."""
-        seen: list[Tensor] = []
+        seen: list[object] = []
         handle = self._module.register_forward_hook(lambda _, inputs, output: seen.append(output))
         try:
             self.encoder(views)
         finally:
             handle.remove()
-        output = seen[-1]
-        if output.ndim == 4:
-            return output.mean(dim=(2, 3))
-        return output.mean(dim=1) if output.ndim == 3 else torch.flatten(output, 1)
+        output = seen[-1] if seen else None  # fused attention passes its dropout by
+        if not isinstance(output, Tensor) or output.ndim not in _PLACES or len(output) != len(views):
+            raise UserError(
+                f"layer '{self.layer}' of {self.encoder.name} gives no features of each image; name another layer"
+            )
+        channels_last = output.ndim == 4 and self.encoder.unpooled_dims == 0
+        places = (1, 2) if channels_last else _PLACES[output.ndim]
+        return output.mean(dim=places) if places else output

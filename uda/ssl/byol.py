@@ -1,9 +1,8 @@
 """BYOL: predict a momentum teacher's projection of the other view."""
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from uda.batch import Batch
@@ -11,11 +10,9 @@ from uda.clock import Clock
 from uda.nn.encoder import Encoder
 from uda.nn.heads import mlp
 from uda.nn.teacher import Teacher, cosine_momentum
+from uda.ranges import Count, Fraction
 from uda.ssl.functional.distillation import byol
 from uda.ssl.objective import Info, Loss, Need, Objective, Views
-
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
 
 
 class BYOL(Objective):

@@ -12,12 +12,10 @@ from uda.batch import Batch
 from uda.clock import Clock
 from uda.nn.encoder import Encoder
 from uda.random import derived_seed
+from uda.ranges import Count, Positive
 from uda.ssl.kmeans import all_features, check_clusters, default_clusters, due_every, k_means, restart, whitened
 from uda.ssl.objective import AllViews, Info, Loss, Need, Objective, Views
 from uda.ssl.rotation import rotate_four_ways
-
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
 
 
 class DeeperCluster(Objective):

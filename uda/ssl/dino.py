@@ -13,14 +13,10 @@ from uda.clock import Clock
 from uda.nn.encoder import Encoder
 from uda.nn.heads import CosineClassifier
 from uda.nn.teacher import Teacher, cosine_momentum
+from uda.ranges import Count, Fraction, NotNegative, Positive
 from uda.ssl.functional.distillation import dino
 from uda.ssl.multicrop import check_crops, small_crops, small_size
 from uda.ssl.objective import Info, Loss, Need, Objective, Views
-
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
 
 
 class DINO(Objective):

@@ -14,12 +14,11 @@ from uda.clock import Clock
 from uda.nn.encoder import Encoder
 from uda.nn.heads import mlp
 from uda.random import uniform
+from uda.ranges import Fraction
 from uda.ssl.objective import Info, Loss, Need, Objective, Views
 from uda.ssl.permutations import permutation_set
 from uda.ssl.tiles import jittered_tiles, resized, size_taken, some_gray, standardized, tile_side
 from uda.ssl.views import gray
-
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True)
@@ -58,11 +57,11 @@ class Jigsaw(Objective):
         form: Literal["tiles", "assembled"] = "tiles",
         grid: Literal[2, 3] = 3,
         permutations: Annotated[int, Field(ge=1, le=1000)] | None = None,
-        gray: Share | None = None,
+        gray: Fraction | None = None,
         jitter: Annotated[float, Field(ge=0, lt=1)] = 11 / 75,
         tile_size: Annotated[int, Field(ge=4)] | None = None,
         hidden: Annotated[int, Field(ge=1)] = 1024,
-        bias_whole_image: Share = 0.9,
+        bias_whole_image: Fraction = 0.9,
     ):
         super().__init__(encoder, info)
         assembled = form == "assembled"

@@ -5,12 +5,15 @@ Images are (B, 3, H, W) float32 in [0, 1], parameters (B,) tensors on their devi
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+_TRIES = 10
+BOX_DRAWS = 2 * _TRIES + 2  # the draws that `crop_boxes` wants for an image
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,31 @@ def _transposed(matrices: Tensor) -> Tensor:
     for target, matrix in zip(out, matrices, strict=True):
         target.copy_(matrix.t())
     return out
+
+
+def crop_boxes(draws: Tensor, sides: Sequence[int], scale: tuple[float, float], ratio: tuple[float, float]) -> Tensor:
+    """Return a random box in images of (height, width) for each row of draws, (B, 22) in [0, 1) → (B, 4) int64.
+
+    Boxes are top, left, height, width in whole pixels. The area's share is uniform in `scale`, the aspect (width ÷
+    height) log-uniform in `ratio`; the first of 10 tries that fits is taken, else the largest central box of a
+    permitted aspect. As torchvision's RandomResizedCrop (after Szegedy et al., CVPR 2015, section 6).
+    """
+    height, width = sides
+    draws = draws.double()  # a side must not round differently on another device
+    area = (scale[0] + draws[:, :_TRIES] * (scale[1] - scale[0])) * (height * width)
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    aspect = (low + draws[:, _TRIES : 2 * _TRIES] * (high - low)).exp()
+    wide, tall = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()
+    fits = (wide > 0) & (wide <= width) & (tall > 0) & (tall <= height)
+    first = fits.int().argmax(1, keepdim=True)
+    found = fits.any(1)
+    narrow, broad = round(width / ratio[0]), round(height * ratio[1])
+    tall = torch.where(found, tall.gather(1, first)[:, 0], float(min(height, max(1, narrow))))
+    wide = torch.where(found, wide.gather(1, first)[:, 0], float(min(width, max(1, broad))))
+    top, left = height - tall, width - wide
+    top = torch.where(found, draws[:, -2] * (top + 1), top / 2).floor()
+    left = torch.where(found, draws[:, -1] * (left + 1), left / 2).floor()
+    return torch.stack([top, left, tall, wide], dim=1).long()
 
 
 def resized_crop(

@@ -5,8 +5,9 @@ What a view looks like is a hash of (seed, step, index, domain, the view's name)
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated
 
@@ -18,7 +19,16 @@ from uda.batch import Batch
 from uda.clock import Clock
 from uda.errors import UserError, unknown_name
 from uda.random import uniform
-from uda.ssl.pixels import color_jitter, gaussian_blur, grayscale, resized_crop, solarize, where_chosen
+from uda.ssl.pixels import (
+    BOX_DRAWS,
+    color_jitter,
+    crop_boxes,
+    gaussian_blur,
+    grayscale,
+    resized_crop,
+    solarize,
+    where_chosen,
+)
 from uda.ssl.views import CropFlip, Glyph
 
 Positive = Annotated[float, Field(gt=0)]
@@ -26,35 +36,8 @@ NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 
-_TRIES = 10
-_BOX = 2 * _TRIES + 2  # draws of a crop's box
 _PART = 2**16  # pixels of views that a CPU makes at a time, so that what lies between stays in its cache
 _FEW = 2**21  # numbers of views that are not worth the start of threads
-
-
-def crop_boxes(draws: Tensor, sides: Sequence[int], scale: tuple[float, float], ratio: tuple[float, float]) -> Tensor:
-    """Return a random box in images of (height, width) for each row of draws, (B, 22) in [0, 1) → (B, 4) int64.
-
-    Boxes are top, left, height, width in whole pixels. The area's share is uniform in `scale`, the aspect (width ÷
-    height) log-uniform in `ratio`; the first of 10 tries that fits is taken, else the largest central box of a
-    permitted aspect. As torchvision's RandomResizedCrop (after Szegedy et al., CVPR 2015, section 6).
-    """
-    height, width = sides
-    draws = draws.double()  # a side must not round differently on another device
-    area = (scale[0] + draws[:, :_TRIES] * (scale[1] - scale[0])) * (height * width)
-    low, high = math.log(ratio[0]), math.log(ratio[1])
-    aspect = (low + draws[:, _TRIES : 2 * _TRIES] * (high - low)).exp()
-    wide, tall = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()
-    fits = (wide > 0) & (wide <= width) & (tall > 0) & (tall <= height)
-    first = fits.int().argmax(1, keepdim=True)
-    found = fits.any(1)
-    narrow, broad = round(width / ratio[0]), round(height * ratio[1])
-    tall = torch.where(found, tall.gather(1, first)[:, 0], float(min(height, max(1, narrow))))
-    wide = torch.where(found, wide.gather(1, first)[:, 0], float(min(width, max(1, broad))))
-    top, left = height - tall, width - wide
-    top = torch.where(found, draws[:, -2] * (top + 1), top / 2).floor()
-    left = torch.where(found, draws[:, -1] * (left + 1), left / 2).floor()
-    return torch.stack([top, left, tall, wide], dim=1).long()
 
 
 @dataclass(frozen=True)
@@ -98,8 +81,7 @@ class Contrast:
     ) -> Tensor:
         """(B, 3, H, W) uint8 → (B, 3, size, size) float32 in [0, 1]."""
         side = size or self.size
-        draws = uniform(clock.seed, clock.step, batch.index, f"contrast/{batch.domain}{view}", _BOX + 14)
-        boxes = crop_boxes(draws[:, :_BOX], batch.images.shape[2:], scale or self.scale, self.ratio)
+        draws = uniform(clock.seed, clock.step, batch.index, f"contrast/{batch.domain}{view}", BOX_DRAWS + 14)
         blur, inverted = self.rates(view)
 
         def render(images: Tensor, boxes: Tensor, draws: Tensor) -> Tensor:
@@ -116,7 +98,9 @@ class Contrast:
                 views = where_chosen(blurred < blur, gaussian_blur, views, sigma, reach=reach)
             return where_chosen(solar < inverted, solarize, views) if inverted else views
 
-        return _in_parts(render, side, batch.images, boxes, draws[:, _BOX:])
+        with _one_thread_each(batch.images) as threads:
+            boxes = crop_boxes(draws[:, :BOX_DRAWS], batch.images.shape[2:], scale or self.scale, self.ratio)
+            return _in_parts(render, side, threads, batch.images, boxes, draws[:, BOX_DRAWS:])
 
     def rates(self, view: str) -> tuple[float, float]:
         """Return the probabilities of blur and solarization in the view of that name."""
@@ -243,13 +227,35 @@ def _crop(
     mirrored: Tensor | None,
 ) -> Tensor:
     """Return a random share of each image, of aspect 3/4 … 4/3, as size × size pixels."""
-    draws = uniform(clock.seed, clock.step, batch.index, f"box/{batch.domain}{view}", _BOX)
+    draws = uniform(clock.seed, clock.step, batch.index, f"box/{batch.domain}{view}", BOX_DRAWS)
     ratio = (1.0, 1.0) if scale == (1.0, 1.0) else (3 / 4, 4 / 3)
     return resized_crop(images, crop_boxes(draws, images.shape[2:], scale, ratio), size, mirrored)
 
 
+@contextmanager
+def _one_thread_each(images: Tensor) -> Iterator[int]:
+    """Let each operation on a CPU have one thread, and give how many there may be.
+
+    Threads that share so small operations mostly wait for each other, all the more where others use the cores too.
+    """
+    threads = torch.get_num_threads()
+    if images.device.type != "cpu" or threads == 1:
+        yield threads
+        return
+    torch.set_num_threads(1)
+    try:
+        yield threads
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _in_parts(
-    render: Callable[[Tensor, Tensor, Tensor], Tensor], size: int, images: Tensor, boxes: Tensor, draws: Tensor
+    render: Callable[[Tensor, Tensor, Tensor], Tensor],
+    size: int,
+    threads: int,
+    images: Tensor,
+    boxes: Tensor,
+    draws: Tensor,
 ) -> Tensor:
     """Render views, on a CPU in parts that its cache holds; their bits do not depend on the number of threads."""
     if images.device.type != "cpu":
@@ -262,15 +268,9 @@ def _in_parts(
     def fill(part: tuple[Tensor, ...]) -> None:
         part[0].copy_(render(*part[1:]))
 
-    # Threads that share so small an operation mostly wait for each other, all the more where others use the cores too.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        if threads == 1 or views.numel() < _FEW:
-            deque(map(fill, parts), maxlen=0)
-        else:
-            with ThreadPoolExecutor(threads) as pool:
-                deque(pool.map(fill, parts), maxlen=0)
-    finally:
-        torch.set_num_threads(threads)
+    if threads == 1 or views.numel() < _FEW:
+        deque(map(fill, parts), maxlen=0)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            deque(pool.map(fill, parts), maxlen=0)
     return views

@@ -13,12 +13,10 @@ from uda.batch import Batch
 from uda.clock import Clock
 from uda.nn.encoder import Encoder
 from uda.random import permutation
+from uda.ranges import Count, Positive
 from uda.ssl.functional.clustering import self_label
 from uda.ssl.kmeans import all_features
 from uda.ssl.objective import AllViews, Info, Loss, Need, Objective, Views
-
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
 
 
 class SelfLabel(Objective):

@@ -1,19 +1,17 @@
 """SimSiam: predict the other view's projection, whose gradient is stopped."""
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from uda.batch import Batch
 from uda.clock import Clock
 from uda.nn.encoder import Encoder
 from uda.nn.heads import mlp
+from uda.ranges import Count
 from uda.ssl.functional.distillation import negative_cosine
 from uda.ssl.objective import Info, Loss, Need, Objective, Views
-
-Count = Annotated[int, Field(ge=1)]
 
 
 class SimSiam(Objective):

@@ -11,13 +11,10 @@ from uda.batch import Batch
 from uda.clock import Clock
 from uda.nn.encoder import Encoder
 from uda.nn.heads import CosineClassifier, mlp
+from uda.ranges import Count, NotNegative, Positive
 from uda.ssl.functional.clustering import sinkhorn, swav
 from uda.ssl.multicrop import check_crops, small_crops, small_size
 from uda.ssl.objective import Info, Loss, Need, Objective, Views
-
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
 
 
 class SwAV(Objective):

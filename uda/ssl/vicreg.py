@@ -1,20 +1,17 @@
 """VICReg: two views agree, every dimension varies, and no two vary together."""
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from uda.batch import Batch
 from uda.clock import Clock
 from uda.nn.encoder import Encoder
 from uda.nn.heads import mlp
+from uda.ranges import Count, NotNegative
 from uda.ssl.functional.redundancy import vicreg
 from uda.ssl.objective import Info, Loss, Need, Objective, Views
-
-NotNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
 
 
 class VICReg(Objective):

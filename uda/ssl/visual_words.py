@@ -15,11 +15,9 @@ from uda.nn.encoder import Encoder, TimmEncoder
 from uda.nn.heads import CosineClassifier
 from uda.nn.teacher import Teacher
 from uda.random import derived_seed, hash_bits
+from uda.ranges import Count, Positive
 from uda.ssl.kmeans import k_means
 from uda.ssl.objective import AllViews, Info, Loss, Need, Objective, Views
-
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
 
 _SAMPLES = 50_000  # local features that a vocabulary is made of, at least
 

@@ -14,7 +14,7 @@ from uda.clock import Clock
 from uda.errors import UserError
 from uda.ssl.functional import entropy
 from uda.tasks import find_method
-from uda.tasks.unida import Dance, Features, Setup, UniDA
+from uda.tasks.unida import Dance, Features, Look, Setup, UniDA
 
 STEPS, TEMPERATURE, ETA, MARGIN, LR = 20, 0.05, 0.05, 0.5, 0.01
 RHO = 0.54  # log(3)/2 = 0.549306, cut to two decimals
@@ -142,12 +142,13 @@ def test_rho_is_cut_to_two_decimals_only_in_the_official_form(k: int, published:
 def test_the_memory_starts_at_zero_officially_and_with_the_targets_features_in_the_paper() -> None:
     computed = torch.randn(10, 8)
 
-    def refuse() -> Tensor:
+    def refuse() -> Look:
         raise AssertionError("the released code does not look at the target before it trains")
 
     official, paper = dance(compat="official"), dance()
-    official.start(refuse)
-    paper.start(lambda: computed)
+    official.prepare(Clock(0, 10), refuse)
+    paper.prepare(Clock(0, 10), lambda: Look(computed, torch.randn(10, 3)))
+    paper.prepare(Clock(1, 10), refuse)  # once only
     assert torch.equal(official.memory.rows, torch.zeros(10, 8))
     assert torch.allclose(paper.memory.rows, unit(computed))
 
@@ -211,11 +212,28 @@ def test_the_memory_takes_the_features_of_this_step() -> None:
     assert torch.equal(method.memory.rows[others], torch.zeros(5, 8))
 
 
-def test_both_terms_set_in_at_the_start_that_was_asked_for() -> None:
+def test_the_target_is_looked_at_from_the_start_that_was_asked_for() -> None:
+    method = dance(start=0.5)
+    assert [method.adapts(Clock(step, 100)) for step in (0, 49, 50, 99)] == [False, False, True, True]
+    looks: list[int] = []
+
+    def look(step: int) -> Look:
+        looks.append(step)
+        return Look(torch.randn(10, 8), torch.randn(10, 3))
+
+    for step in range(100):
+        method.prepare(Clock(step, 100), lambda step=step: look(step))
+    assert looks == [50]
+
+
+def test_without_the_target_both_terms_are_zero_and_the_memory_stays() -> None:
     method, given = dance(start=0.5), features()
-    full = dance()(given, Clock(0, 100))["neighborhood_clustering"].item()
-    found = [method(given, Clock(step, 100))["neighborhood_clustering"].item() for step in (0, 49, 50, 99)]
-    assert found == pytest.approx([0.0, 0.0, full, full], rel=1e-5)
+    alone = Features(given.source, given.labels, None, given.index)
+    losses = method(alone, Clock(0, 100))
+    assert (losses["neighborhood_clustering"].item(), losses["entropy_separation"].item()) == (0.0, 0.0)
+    before = method.memory.rows.clone()
+    method.after_step(alone)
+    assert torch.equal(method.memory.rows, before)
 
 
 def test_classification_does_not_see_the_target() -> None:

@@ -54,8 +54,11 @@ class PretrainExperiment(Experiment):
         """Refuse parts that do not fit together."""
         if recipe.encoder.freeze:
             raise UserError("pre-training moves the backbone; leave --freeze out, or evaluate it by --task probe")
+        if recipe.encoder.adapter:
+            raise UserError("encoder.adapter=true stands on frozen features and pre-training has none; leave it out")
         method = find_method("pretrain", recipe.method["name"])
-        if recipe.data.labels is not None and not (method.uses_labels or _needs_labels(recipe)):
+        using = method.uses_labels or _needs_labels(recipe)
+        if recipe.data.labels is not None and recipe.training.steps and not using:
             raise UserError(
                 "--labels says how many labels training may use and nothing here uses any; add --method supervised"
             )
@@ -73,8 +76,7 @@ class PretrainExperiment(Experiment):
         encoder = create_encoder(recipe.encoder.backbone, recipe.encoder.weights, recipe.data.image_size)
         labelled = bool((found.table.labels >= 0).any())
         given |= given_by(encoder) | (Need.LABELS if labelled else Need.NOTHING)
-        where = f"backbone '{recipe.encoder.backbone}'" if labelled else f"{found.table.name}"
-        check_objectives(recipe, given, f"pre-training with {where}")
+        check_objectives(recipe, given, f"pre-training '{recipe.encoder.backbone}' on {found.table.name}")
         if find_method("pretrain", recipe.method["name"]).uses_labels and not labelled:
             raise UserError(f"{found.table.name} has no labels to learn from; leave --method supervised out")
         return found

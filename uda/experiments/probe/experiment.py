@@ -14,12 +14,13 @@ from uda.experiments.pool import PoolFound, PoolLoaded, find_pool, load_pool, us
 from uda.experiments.pretrain.experiment import Inputs, prepare_pool
 from uda.experiments.probe.finetune import finetune
 from uda.nn.encoder import create_encoder
+from uda.nn.layer import LayerEncoder
 from uda.recipe import ProbeRecipe
 from uda.report.attention import attention_figure, cls_attention
 from uda.report.probe import ProbeReport, write_probe_report
 from uda.ssl.views import NoAugmentation
 from uda.tasks.pretrain import Pool
-from uda.tasks.probe import Probe, Probing
+from uda.tasks.probe import Probe, Probing, check_classes, held_out
 from uda.training.checkpoint import Identity
 from uda.training.history import History
 
@@ -36,13 +37,19 @@ class ProbeExperiment(Experiment):
         """Refuse parts that do not fit together."""
         if recipe.objectives:
             raise UserError("probing trains no objective; leave --objective out, or pre-train by --task pretrain")
+        if recipe.encoder.freeze or recipe.encoder.adapter:
+            raise UserError("probing never moves the backbone; leave --freeze and encoder.adapter out")
         Probing(**recipe.method_options)
         check_sizes(recipe)
 
     def find(self, recipe: ProbeRecipe, settings: Settings) -> PoolFound:
         """Find the images and the weights."""
         found = find_pool(recipe.data, settings.download)
-        create_encoder(recipe.encoder.backbone, recipe.encoder.weights, recipe.data.image_size)
+        encoder = create_encoder(recipe.encoder.backbone, recipe.encoder.weights, recipe.data.image_size)
+        layer = Probing(**recipe.method_options).layer
+        if layer:
+            LayerEncoder(encoder, layer)
+        _probed_labels(recipe, found.table.labels, found.test is not None, recipe.seeds[0])
         return found
 
     def load(self, found: PoolFound, recipe: ProbeRecipe, settings: Settings) -> PoolLoaded:
@@ -60,8 +67,8 @@ class ProbeExperiment(Experiment):
         assert isinstance(view, NoAugmentation)
         pool = Pool(
             images=inputs.train,
-            labels=usable_labels(table.labels, recipe.data.labels, seed),
-            usable=table.labels,
+            labels=table.labels,
+            usable=_probed_labels(recipe, table.labels, loaded.test is not None, seed),
             class_names=table.classes,
             test_images=inputs.test,
             test_labels=loaded.test.table.labels if loaded.test else table.labels[:0],
@@ -83,9 +90,9 @@ class ProbeExperiment(Experiment):
         """Compute the features, ask the probes, and fine-tune where that was asked for."""
         task.to(settings.device)
         row: dict[str, Any] = {"step": 0} | task.evaluate()
-        for share in task.probing.finetune:
-            figure = finetune(recipe, task, share, folder, identity, seed, settings)
-            name = f"finetune_accuracy_{share.removesuffix('%').replace(' ', '_')}"
+        for spoken, share in task.probing.finetune.items():
+            name = f"finetune_accuracy_{spoken}"
+            figure = finetune(recipe, task, share, folder / name, identity, seed, settings)
             task.figures[name] = figure
             row[name] = figure.value
         history = History(folder / "history.csv", ())
@@ -107,10 +114,7 @@ class ProbeExperiment(Experiment):
             "per_seed": {name: [value] for name, value in metrics.items()},
             "source": loaded.title,
             "classes": list(loaded.class_names),
-            "images": {
-                "train": int((task.pool.labels >= 0).sum()) - (0 if loaded.test else self._tested(task)),
-                "test": self._tested(task),
-            },
+            "images": {"train": len(task.train_rows), "test": len(task.test_rows)},
             "unreadable": [image.path for image in loaded.unreadable],
             "environment": environment(next(task.encoder.parameters()).device),
         }
@@ -127,7 +131,6 @@ class ProbeExperiment(Experiment):
         """Write the backbone and the report."""
         write_backbone(folder / "backbone.safetensors", task.encoder)
         assert task.test_features is not None
-        assert task.test_rows is not None
         side = loaded.test or loaded.train
         labels = side.table.labels[task.test_rows]
         write_probe_report(
@@ -147,14 +150,20 @@ class ProbeExperiment(Experiment):
             ),
         )
 
-    @staticmethod
-    def _tested(task: Probe) -> int:
-        return 0 if task.test_rows is None else len(task.test_rows)
+
+def _probed_labels(recipe: ProbeRecipe, labels: np.ndarray, own_split: bool, seed: int) -> np.ndarray:
+    """Return the labels (N,) that probes may learn from: all, or the share asked for of those not tested on."""
+    if own_split:
+        given = labels
+        check_classes(labels)
+    else:
+        given = labels.copy()
+        given[held_out(labels)] = -1
+    return usable_labels(given, recipe.data.labels, seed)
 
 
 def _attention(task: Probe) -> bytes | None:
     """Return the picture of what a ViT's class token attends to in a few test images; None for other backbones."""
-    assert task.test_rows is not None
     rows = task.test_rows[np.linspace(0, len(task.test_rows) - 1, min(_ATTENDED, len(task.test_rows))).astype(np.int64)]
     images = task.pool.images if task.pool.test_images is None else task.pool.test_images
     views = task.view.plain(images.batch(rows).to(next(task.encoder.parameters()).device))

@@ -14,24 +14,22 @@ from uda.random import derived_seed
 from uda.recipe import ProbeRecipe
 from uda.ssl.views import NoAugmentation
 from uda.tasks.pretrain import Pool, Pretrain, Supervised
-from uda.tasks.probe import Figure, Probe
+from uda.tasks.probe import Figure, Probe, accuracy_figure
 from uda.training.checkpoint import Identity
 from uda.training.loop import train
 
 
 def finetune(
-    recipe: ProbeRecipe, probe: Probe, share: str, folder: Path, identity: Identity, seed: int, settings: Settings
+    recipe: ProbeRecipe, probe: Probe, share: str, out: Path, identity: Identity, seed: int, settings: Settings
 ) -> Figure:
-    """Return the accuracy after training on a class-balanced share of the labels; the training lies in a subfolder."""
-    assert probe.test_rows is not None
+    """Return the accuracy after training on a class-balanced share of the labels; the training lies in `out`."""
     pool = probe.pool
-    given = pool.labels.copy()
-    if pool.test_images is None:
-        given[probe.test_rows] = -1
-        test_images, test_labels = Subset(pool.images, probe.test_rows), pool.labels[probe.test_rows]
-    else:
-        test_images, test_labels = Subset(pool.test_images, probe.test_rows), pool.test_labels[probe.test_rows]
+    given = np.full_like(pool.usable, -1)
+    given[probe.train_rows] = pool.usable[probe.train_rows]
     rows = np.flatnonzero(usable_labels(given, share, seed) >= 0)
+    own = (pool.images, pool.labels)
+    images, truth = own if pool.test_images is None else (pool.test_images, pool.test_labels)
+    test_images, test_labels = Subset(images, probe.test_rows), truth[probe.test_rows]
     few = Pool(Subset(pool.images, rows), given[rows], given[rows], pool.class_names, test_images, test_labels)
     torch.manual_seed(derived_seed(seed, 0, "initial classifier"))
     encoder = copy.deepcopy(probe.encoder)
@@ -39,6 +37,6 @@ def finetune(
     view = training_view(recipe)
     assert isinstance(view, NoAugmentation)
     task = Pretrain(encoder, head, [], few, view, recipe.training.batch_size, seed)
-    out = folder / f"finetune-{share.replace('%', 'percent').replace(' ', '-')}"
-    metrics = train(task, loop_options(recipe, seed, settings), out, identity, settings.device, settings.resume)
-    return Figure(metrics["accuracy"], task.last_intervals["accuracy"])
+    train(task, loop_options(recipe, seed, settings), out, identity, settings.device, settings.resume)
+    # All test images, of which a look along the way takes some.
+    return accuracy_figure(task.classify(test_images), test_labels)

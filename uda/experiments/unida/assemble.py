@@ -11,6 +11,7 @@ from uda.experiments.parts import (
     check_objectives,
     check_sizes,
     frozen_features,
+    given_by,
     random_view,
     square,
     starting_encoder,
@@ -36,11 +37,18 @@ class Inputs:
 
 def check_recipe(recipe: UnidaRecipe) -> None:
     """Refuse, before anything is read or trained, parts that do not fit together."""
-    given = Need.INDEX if recipe.encoder.freeze else Need.INDEX | Need.PIXELS | Need.MAP
-    check_objectives(recipe, given, "frozen mode (--freeze)" if recipe.encoder.freeze else "task 'unida'")
+    if recipe.encoder.freeze:
+        check_objectives(recipe, Need.INDEX, "frozen mode (--freeze)")
     if recipe.encoder.adapter and not recipe.encoder.freeze:
         raise UserError("encoder.adapter=true needs frozen features; add --freeze, or leave the adapter out")
     check_sizes(recipe)
+
+
+def check_backbone(recipe: UnidaRecipe, encoder: TimmEncoder) -> None:
+    """Refuse objectives that need what the backbone, or the unlabelled target, does not give."""
+    if not recipe.encoder.freeze:
+        given = Need.INDEX | Need.PIXELS | given_by(encoder)
+        check_objectives(recipe, given, f"task 'unida' with backbone '{recipe.encoder.backbone}'")
 
 
 def method_label(recipe: UnidaRecipe) -> str:

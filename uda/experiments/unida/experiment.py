@@ -5,7 +5,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from uda.experiments.experiment import Experiment, SeedResult, Settings
-from uda.experiments.unida.assemble import Inputs, build_task, check_recipe, method_label, prepare_inputs, unida_data
+from uda.experiments.unida.assemble import (
+    Inputs,
+    build_task,
+    check_backbone,
+    check_recipe,
+    method_label,
+    prepare_inputs,
+    unida_data,
+)
 from uda.experiments.unida.content import image_bootstrap, seed_content
 from uda.experiments.unida.domains import Domains, Found, decode_domains, find_domains
 from uda.experiments.unida.outputs import backbone_of, write_seed_outputs
@@ -26,7 +34,8 @@ class UnidaExperiment(Experiment):
     def find(self, recipe: UnidaRecipe, settings: Settings) -> Found:
         """Find both domains, and the weights: that they cannot be had shall be known before anything is decoded."""
         found = find_domains(recipe.data, settings.download)
-        create_encoder(recipe.encoder.backbone, recipe.encoder.weights, recipe.data.image_size)
+        encoder = create_encoder(recipe.encoder.backbone, recipe.encoder.weights, recipe.data.image_size)
+        check_backbone(recipe, encoder)
         return found
 
     def load(self, found: Found, recipe: UnidaRecipe, settings: Settings) -> Domains:

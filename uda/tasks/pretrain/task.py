@@ -1,5 +1,6 @@
 """Pre-training: one pool of images, any objectives, and a look at the features while they form."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,7 @@ from uda.tasks.task import Task
 
 MOST = 5000
 """Images that the figures during training are measured on: enough for a kNN, few enough to look often."""
+_PAIRS = 1000
 
 
 @dataclass(frozen=True)
@@ -45,22 +47,31 @@ class PoolSampler:
     """Every image equally often, or the pseudo-classes of an objective, once it has made some."""
 
     def __init__(self, n: int, batch_size: int, seed: int, objectives: Sequence[nn.Module]):
-        self.objectives, self.batch_size, self.seed = objectives, batch_size, seed
-        self.shuffled = Shuffled(n, batch_size, seed, "images")
+        self.n, self.objectives, self.batch_size, self.seed = n, objectives, batch_size, seed
+        self._drawn: Shuffled | ClassBalanced | None = None
+
+    def renew(self) -> None:
+        """Look at the pseudo-classes again before the next step is drawn."""
+        self._drawn = None
 
     def __call__(self, step: int) -> np.ndarray:
         """Return the rows of a step, (B,) int64."""
+        drawn = self._drawn = self._drawn or self._sampler()
+        return drawn(step)
+
+    def _sampler(self) -> Shuffled | ClassBalanced:
         for objective in self.objectives:
             labels = getattr(objective, "sampling_labels", None)
             if labels is not None:
-                return ClassBalanced(labels.cpu().numpy(), self.batch_size, self.seed, "pseudo-classes")(step)
-        return self.shuffled(step)
+                return ClassBalanced(labels.cpu().numpy(), self.batch_size, self.seed, "pseudo-classes")
+        return Shuffled(self.n, self.batch_size, self.seed, "images")
 
 
 class Pretrain(Task):
     """An encoder, objectives on all images, and cross-entropy on labelled ones if the method uses labels."""
 
     metric_names: tuple[str, ...] = ("knn_accuracy", "uniformity", "effective_rank", "feature_std")
+    latest: Tensor
 
     def __init__(
         self,
@@ -77,10 +88,13 @@ class Pretrain(Task):
         self.objectives = nn.ModuleList([objective for objective, _ in objectives])
         self.weights = [weight for _, weight in objectives]
         self.pool, self.augment, self.batch_size, self.seed = pool, augment, batch_size, seed
+        self.sampler = PoolSampler(len(pool.images), batch_size, seed, list(self.objectives))
         if method.uses_labels:
             self.metric_names = ("accuracy", *self.metric_names)
         self._carries: list[tuple[Objective, object]] = []
-        self._latest: dict[str, tuple[Tensor, float | None]] = {}
+        # Each objective's last loss and what chance would have cost, ∞ where unknown: a run that is resumed after its
+        # last step warns as it would have done before.
+        self.register_buffer("latest", torch.full((len(objectives), 2), torch.inf))
         self.warnings: list[str] = []
         self.last_metrics: dict[str, float | None] | None = None
         self.last_intervals: dict[str, list[float] | None] = {}
@@ -89,8 +103,8 @@ class Pretrain(Task):
         """All images for the objectives; labelled ones, if the method uses labels, for the classifier."""
         pool, found = self.pool, {}
         if len(self.objectives):
-            sampler = PoolSampler(len(pool.images), self.batch_size, self.seed, list(self.objectives))
-            found["images"] = Stream("images", pool.images, sampler, pool.usable)
+            self.sampler.renew()  # a checkpoint may have brought other pseudo-classes
+            found["images"] = Stream("images", pool.images, self.sampler, pool.usable)
         if self.method.uses_labels:
             rows = np.flatnonzero(pool.usable >= 0)
             drawn = Shuffled(len(rows), self.batch_size, self.seed, "labelled")
@@ -108,18 +122,22 @@ class Pretrain(Task):
 
     def prepare(self, clock: Clock) -> list[nn.Parameter] | None:
         """Let the objectives make their pseudo-labels anew, where that is due."""
-        return assign_where_due(self.objectives, self.encoder, lambda: self._views(self.pool.images), clock)
+        restarted = assign_where_due(self.objectives, self.encoder, lambda: self._views(self.pool.images), clock)
+        if restarted is not None:
+            self.sampler.renew()
+        return restarted
 
     def forward(self, batches: Mapping[str, Batch], turn: str, clock: Clock) -> dict[str, Tensor]:
         """Return the weighted loss of every objective, and of the classifier."""
         losses: dict[str, Tensor] = {}
-        for objective, weight in zip(self.objectives, self.weights, strict=True):
+        for number, (objective, weight) in enumerate(zip(self.objectives, self.weights, strict=True)):
             assert isinstance(objective, Objective)
             objective.before_step(self.encoder, clock)
             loss = objective(self.encoder, batches["images"], clock)
             losses[objective.name] = weight * loss.value
             self._carries.append((objective, loss.carry))
-            self._latest[objective.name] = (loss.value.detach(), loss.chance)
+            self.latest[number, 0] = loss.value.detach()
+            self.latest[number, 1] = math.inf if loss.chance is None else loss.chance
         if self.method.uses_labels:
             labelled = batches["labelled"]
             losses["classification"] = self.method(self.encoder(self.augment(labelled, clock)), labelled.labels)
@@ -144,30 +162,38 @@ class Pretrain(Task):
         rows = spread(len(self.pool.images), MOST)
         features = self.encode(self.pool.images, rows)
         figures = collapse_figures(features)
-        self.warnings = watch(features)
-        for name, (loss, chance) in self._latest.items():
-            self.warnings += [f"{name}: {text}" for text in watch(features, float(loss), chance)[len(self.warnings) :]]
+        self.warnings = self._signs_of_collapse(features)
         test, truth = None, None
+        own: dict[str, float | None] = {"accuracy": None} if self.method.uses_labels else {}
         if self.pool.test_images is not None:
-            tested = spread(len(self.pool.test_images), MOST)
+            labelled = np.flatnonzero(self.pool.test_labels >= 0)
+            tested = labelled[spread(len(labelled), MOST)]
             test, truth = self.encode(self.pool.test_images, tested), self.pool.test_labels[tested]
-        own: dict[str, float | None] = {}
-        if self.method.uses_labels:
-            own["accuracy"] = None if test is None else self._classified("accuracy", self._classify(test), truth)
+            if self.method.uses_labels:
+                own["accuracy"] = self._classified("accuracy", self.classify(self.pool.test_images, tested), truth)
         self.last_metrics = own | {
             "knn_accuracy": self._knn_accuracy(features, self.pool.labels[rows], test, truth),
-            "uniformity": uniformity(features[:1000]),
+            "uniformity": uniformity(features[torch.from_numpy(spread(len(features), _PAIRS))]),
             "effective_rank": figures.effective_rank,
             "feature_std": figures.feature_std,
         }
         return self.last_metrics
+
+    def _signs_of_collapse(self, features: Tensor) -> list[str]:
+        """Return a sentence for each sign in the features, then for each in the last loss of an objective."""
+        found = watch(features)
+        for objective, (loss, chance) in zip(self.objectives, self.latest.tolist(), strict=True):
+            if math.isfinite(loss):
+                said = watch(features[:0], loss, chance if math.isfinite(chance) else None)
+                found += [f"{objective.name}: {text}" for text in said]
+        return found
 
     def _knn_accuracy(
         self, features: Tensor, labels: np.ndarray, test: Tensor | None, truth: np.ndarray | None
     ) -> float | None:
         """Return the accuracy on the test images, or without a test split of each image among the others."""
         known = labels >= 0
-        if not known.any():
+        if known.sum() < (1 if test is not None else 2):
             return None
         bank, answers = features[torch.from_numpy(known)], labels[known]
         n_classes = len(self.pool.class_names)
@@ -176,11 +202,11 @@ class Pretrain(Task):
         return self._classified("knn_accuracy", knn(test, bank, answers, n_classes).predictions, truth)
 
     @torch.no_grad()
-    def _classify(self, features: Tensor) -> Tensor:
-        """Return the classifier's answers (N,) for features (N, D)."""
+    def classify(self, images: Images, rows: np.ndarray | None = None) -> Tensor:
+        """Return the classifier's answers for all (or some) images, (N,), on the encoder that it was trained with."""
         assert isinstance(self.method, Supervised)
-        logits: Tensor = self.method.classifier(features.to(next(self.method.parameters()).device))
-        return logits.argmax(1).cpu()
+        features = self.encode(images, rows, self.encoder).to(self.method.classifier.weight.device)
+        return self.method.classifier(features).argmax(1).cpu()
 
     def _classified(self, name: str, predictions: Tensor, truth: np.ndarray | None) -> float | None:
         """Return an accuracy and keep its interval."""
@@ -191,9 +217,12 @@ class Pretrain(Task):
         return accuracy.estimate
 
     @torch.no_grad()
-    def encode(self, images: Images, rows: np.ndarray | None = None) -> Tensor:
-        """Return the features of all (or some) images in their evaluation view, (N, D) float32 on the CPU."""
-        encoder = self.exported()
+    def encode(self, images: Images, rows: np.ndarray | None = None, encoder: Encoder | None = None) -> Tensor:
+        """Return the features of all (or some) images in their evaluation view, (N, D) float32 on the CPU.
+
+        encoder: None: the one that is exported.
+        """
+        encoder = encoder or self.exported()
         training = encoder.training
         encoder.eval()
         features = [encoder(views).float().cpu() for views in self._views(images, rows)]

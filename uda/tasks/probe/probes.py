@@ -59,19 +59,19 @@ def nearest_neighbors(probed: Probed) -> Figures:
     """Weighted nearest neighbors (Wu et al., CVPR 2018)."""
     train, test = probed.train, probed.test
     voted = knn(test.features, train.features, train.labels, probed.n_classes, probed.k, probed.temperature)
-    return {"knn_accuracy": _accuracy(voted.predictions, test)}
+    return {"knn_accuracy": accuracy_figure(voted.predictions, test.labels)}
 
 
 def linear(probed: Probed) -> Figures:
     """Logistic regression on all labels."""
     probe = fit_linear(probed.train.features, probed.train.labels, probed.n_classes, seed=probed.seed)
-    return {"linear_accuracy": _accuracy(probe.predict(probed.test.features), probed.test)}
+    return {"linear_accuracy": accuracy_figure(probe.predict(probed.test.features), probed.test.labels)}
 
 
 def svm(probed: Probed) -> Figures:
     """A linear support vector machine on all labels."""
     machine = fit_svm(probed.train.features, probed.train.labels, probed.n_classes, seed=probed.seed)
-    return {"svm_accuracy": _accuracy(machine.predict(probed.test.features), probed.test)}
+    return {"svm_accuracy": accuracy_figure(machine.predict(probed.test.features), probed.test.labels)}
 
 
 def few_labels(probed: Probed) -> Figures:
@@ -81,7 +81,9 @@ def few_labels(probed: Probed) -> Figures:
         rows = labelled_rows(probed.train.labels, parse_labels(share), probed.seed)
         features, labels = probed.train.features[torch.from_numpy(rows)], probed.train.labels[rows]
         probe = fit_linear(features, labels, probed.n_classes, seed=probed.seed)
-        found[f"linear_accuracy_{share[:-1]}"] = _accuracy(probe.predict(probed.test.features), probed.test)
+        found[f"linear_accuracy_{share[:-1]}"] = accuracy_figure(
+            probe.predict(probed.test.features), probed.test.labels
+        )
     return found
 
 
@@ -128,7 +130,8 @@ PROBES: dict[str, Callable[[Probed], Figures]] = {
 }
 
 
-def _accuracy(predictions: Tensor, split: Split) -> Figure:
-    interval = accuracy_interval(predictions, split.labels)
+def accuracy_figure(predictions: Tensor, labels: np.ndarray) -> Figure:
+    """Return the share of predictions (N,) that are right, with its interval over images."""
+    interval = accuracy_interval(predictions, labels)
     low, high = interval.low, interval.high
     return Figure(interval.estimate, None if low is None or high is None else [low, high])

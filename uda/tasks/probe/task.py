@@ -15,6 +15,7 @@ from uda.errors import UserError, unknown_name
 from uda.nn.encoder import TimmEncoder
 from uda.nn.layer import LayerEncoder
 from uda.probes.linear import held_out_rows
+from uda.probes.low_label import parse_labels
 from uda.ssl.objective import RandomView
 from uda.ssl.views import NoAugmentation
 from uda.tasks.pretrain import Pool
@@ -27,8 +28,8 @@ class Probing:
 
     probes: names among `PROBES`, all of them if none is given; layer: the name of a module of the backbone whose output
     (mean over places or tokens) is taken in place of the pooled features; k, temperature: of the nearest neighbors (200
-    and 0.1 as in Wu et al., CVPR 2018); episodes: of the few-shot figures; finetune: shares of the labels on which the
-    whole backbone is fine-tuned, each a training of `training.steps`.
+    and 0.1 as in Wu et al., CVPR 2018); episodes: of the few-shot figures; finetune: shares of the labels ("10%", "40")
+    on which the whole backbone is fine-tuned, each a training of `training.steps`.
     """
 
     name: ClassVar[str] = "frozen"
@@ -46,8 +47,38 @@ class Probing:
         for name in probes:
             if name not in PROBES:
                 raise unknown_name("probe", name, PROBES, "several are written as method.probes=[knn, linear]")
-        self.probes, self.layer, self.finetune = tuple(probes) or tuple(PROBES), layer, tuple(finetune)
+        self.probes, self.layer = tuple(probes) or tuple(PROBES), layer
+        self.finetune = {_spoken(share): share for share in finetune}
         self.k, self.temperature, self.episodes = k, temperature, episodes
+
+
+def _spoken(share: str) -> str:
+    """Return "10" for ten per cent of the labels, "40_labels" for a number of them; UserError for anything else."""
+    try:
+        budget = parse_labels(share)
+    except UserError as error:
+        raise UserError(f"method.finetune wants shares of the labels, such as [1%, 10%]: {error}") from error
+    return f"{budget.count}_labels" if budget.fraction is None else f"{100 * budget.fraction:g}"
+
+
+def check_classes(labels: np.ndarray) -> None:
+    """Refuse labels (N,), −1 where an image has none, of fewer than two classes."""
+    if len(np.unique(labels[labels >= 0])) < 2:
+        raise UserError("probing wants labelled images of at least two classes; name a folder with class folders")
+
+
+def held_out(labels: np.ndarray) -> np.ndarray:
+    """Return the rows (M,) that are tested on where the data has no test split: a fifth of each class.
+
+    labels: (N,), −1 where an image has none. The same for every seed and share of the labels. Raises UserError where
+    there are no two classes, or no class with an image to spare.
+    """
+    check_classes(labels)
+    rows = np.flatnonzero(labels >= 0)
+    held: np.ndarray = rows[held_out_rows(torch.from_numpy(labels[rows]), seed=0).numpy()]
+    if not len(held):
+        raise UserError("probing wants a second image of some class to test on; add images, or a folder called test")
+    return held
 
 
 class Probe(Task):
@@ -68,7 +99,10 @@ class Probe(Task):
         self.probing, self.pool, self.view, self.random_view, self.seed = probing, pool, view, random_view, seed
         self.figures: Figures = {}
         self.test_features: Tensor | None = None
-        self.test_rows: np.ndarray | None = None
+        own_split = pool.test_images is not None
+        self.test_rows = np.flatnonzero(pool.test_labels >= 0) if own_split else held_out(pool.labels)
+        usable = np.flatnonzero(pool.usable >= 0)
+        self.train_rows = usable if own_split else np.setdiff1d(usable, self.test_rows)
 
     def streams(self) -> Mapping[str, Stream]:
         """None: nothing is drawn."""
@@ -95,20 +129,13 @@ class Probe(Task):
     def splits(self) -> tuple[Split, Split]:
         """Return the features to learn from and to test on: the data's own splits, else a fifth of each class.
 
-        Images without a label are left out.
+        Images without a label that may be used are left out of the first.
         """
         pool = self.pool
-        rows = np.flatnonzero(pool.labels >= 0)
-        if len(np.unique(pool.labels[rows])) < 2:
-            raise UserError("probing wants labelled images of at least two classes; name a folder with class folders")
+        train = self._split(pool.images, self.train_rows, pool.usable)
         if pool.test_images is not None:
-            self.test_rows = np.flatnonzero(pool.test_labels >= 0)
-            train = self._split(pool.images, rows, pool.labels)
             return train, self._split(pool.test_images, self.test_rows, pool.test_labels)
-        held = held_out_rows(torch.from_numpy(pool.labels[rows]), seed=0).numpy()
-        self.test_rows = rows[held]
-        train_rows = np.setdiff1d(rows, self.test_rows)
-        return self._split(pool.images, train_rows, pool.labels), self._split(pool.images, self.test_rows, pool.labels)
+        return train, self._split(pool.images, self.test_rows, pool.labels)
 
     @torch.no_grad()
     def _split(self, images: Images, rows: np.ndarray, labels: np.ndarray) -> Split:

@@ -1,10 +1,11 @@
 """Universal domain adaptation: the task, and one file a method."""
 
+from uda.tasks.unida.consensus import Consensus
 from uda.tasks.unida.dance import Dance
-from uda.tasks.unida.method import Features, Method, Setup
+from uda.tasks.unida.method import Features, Look, Method, Setup
 from uda.tasks.unida.source_only import SourceOnly
 from uda.tasks.unida.task import Answer, UniDA, UnidaData
 
-METHODS: dict[str, type] = {kind.name: kind for kind in (Dance, SourceOnly)}
+METHODS: dict[str, type] = {kind.name: kind for kind in (Dance, Consensus, SourceOnly)}
 
-__all__ = ["METHODS", "Answer", "Features", "Method", "Setup", "UniDA", "UnidaData"]
+__all__ = ["METHODS", "Answer", "Features", "Look", "Method", "Setup", "UniDA", "UnidaData"]

@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 from torch import Tensor
 
 from uda.clock import Clock
 from uda.nn.memory import MemoryBank
+from uda.ranges import Fraction, NotNegative, Positive
 from uda.ssl.functional import entropy_separation, neighborhood_clustering
-from uda.tasks.unida.method import Features, Fraction, Method, NotNegative, Positive, Setup
+from uda.tasks.unida.method import Features, Look, Method, Setup
 
 
 class Dance(Method):
@@ -18,8 +20,9 @@ class Dance(Method):
     Loss: cross-entropy(source) + eta · (neighborhood clustering + entropy separation), equation 7.
 
     temperature: of the classifier and of the similarities; eta: weight of both terms; margin: of the entropy separation
-    around log(K)/2; start: fraction of the run after which both terms set in (0 in the paper; a network that starts
-    from random weights is unsure of every target image at first, and entropy separation would make that permanent).
+    around log(K)/2; start: fraction of the run after which the target is looked at (0 in the paper; a network that
+    starts from random weights is unsure of every target image at first, and entropy separation would make that
+    permanent).
     compat: "paper" is the clean form: the memory starts with the target's features, entropies are exact, and the
     classifier's rows are normalized in the forward pass. "official" is the released code: the memory starts at zero,
     1e-5 stands inside the logarithms, rows are normalized in place at the start of a step only, and log(K)/2 is cut to
@@ -49,11 +52,19 @@ class Dance(Method):
         self.classifier.normalize_rows = not self.official
         self.memory = MemoryBank(setup.n_target, setup.dim)
 
-    def start(self, target_features: Callable[[], Tensor]) -> None:
+    def adapts(self, clock: Clock) -> bool:
+        """From `start` on."""
+        return clock.progress >= self.start_at
+
+    def prepare(self, clock: Clock, look: Callable[[], Look]) -> None:
         """Fill the memory from one pass over the target; the released code lets it start at zero."""
-        if not self.official:
-            features = target_features()
+        if not self.official and self.adapts(clock) and not self.adapted_before(clock):
+            features = look().features
             self.memory.rows.copy_(features / features.norm(dim=1, keepdim=True).clamp_min(1e-12))
+
+    def adapted_before(self, clock: Clock) -> bool:
+        """Return whether the step before this one looked at the target too."""
+        return clock.step > 0 and self.adapts(replace(clock, step=clock.step - 1))
 
     def before_step(self) -> None:
         """Renew the rows' norm, where the forward pass does not."""
@@ -62,20 +73,22 @@ class Dance(Method):
 
     def forward(self, features: Features, clock: Clock) -> dict[str, Tensor]:
         """Return the three weighted terms."""
-        assert features.target is not None  # uses_target promises both
-        assert features.index is not None
         losses = super().forward(features, clock)
+        if features.target is None:  # before `start`
+            nothing = features.source.new_zeros(())
+            return losses | {"neighborhood_clustering": nothing, "entropy_separation": nothing}
+        assert features.index is not None
         logits = self.classifier(features.target)
         clustering = neighborhood_clustering(
             features.target, logits, self.memory.rows, features.index, self.temperature, self.eps
         )
-        eta = self.eta if clock.progress >= self.start_at else 0.0
-        losses["neighborhood_clustering"] = eta * clustering
-        losses["entropy_separation"] = eta * entropy_separation(logits, self.rho, self.margin, self.eps)
+        losses["neighborhood_clustering"] = self.eta * clustering
+        losses["entropy_separation"] = self.eta * entropy_separation(logits, self.rho, self.margin, self.eps)
         return losses
 
     def after_step(self, features: Features) -> None:
         """Write this step's features, computed before the optimizer moved, into the memory."""
-        assert features.target is not None
+        if features.target is None:
+            return
         assert features.index is not None
         self.memory.write(features.index, features.target)

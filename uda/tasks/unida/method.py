@@ -2,20 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 
 from uda.clock import Clock
 from uda.nn.heads import CosineClassifier
+from uda.ranges import Positive
 from uda.ssl.functional import entropy
-
-# What a recipe may set an option to; refused before anything trains.
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True)
@@ -40,6 +35,14 @@ class Features:
     index: Tensor | None
 
 
+@dataclass(frozen=True)
+class Look:
+    """All target images in their evaluation view, as the model stands: features (N, D) and logits (N, K)."""
+
+    features: Tensor
+    logits: Tensor
+
+
 class Method(nn.Module):
     """A cosine classifier trained with cross-entropy on the source; subclasses add what adapts it.
 
@@ -59,8 +62,12 @@ class Method(nn.Module):
         """Return the weighted loss terms of one step."""
         return {"classification": F.cross_entropy(self.classifier(features.source), features.labels)}
 
-    def start(self, target_features: Callable[[], Tensor]) -> None:
-        """Prepare state before the first step; `target_features()` computes (N, D) features of all target images."""
+    def adapts(self, clock: Clock) -> bool:
+        """Return whether the target's features are wanted in this step; a pure function of the clock."""
+        return self.uses_target
+
+    def prepare(self, clock: Clock, look: Callable[[], Look]) -> None:
+        """Make what needs a look at all target images (a memory's first rows), before the step that needs it."""
 
     def before_step(self) -> None:
         """Move what must move before the forward passes."""

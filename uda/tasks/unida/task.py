@@ -18,7 +18,7 @@ from uda.nn.statistics import estimate_batch_statistics
 from uda.probes.rejection import RULES, Rule, find_rule
 from uda.ssl.objective import Augment, Objective, assign_where_due
 from uda.tasks.task import Task
-from uda.tasks.unida.method import Features, Method
+from uda.tasks.unida.method import Features, Look, Method
 
 
 @dataclass(frozen=True)
@@ -123,9 +123,8 @@ class UniDA(Task):
         return {"all": [group for group in groups if group["params"]]}
 
     def start(self) -> None:
-        """Let the method prepare its state."""
+        """Give batch norm the target's statistics, where the recipe wants that."""
         self._take_target_statistics()
-        self.method.start(lambda: torch.from_numpy(self.encode(self.data.target)[0]))
 
     def forward(self, batches: Mapping[str, Batch], turn: str, clock: Clock) -> dict[str, Tensor]:
         """One pass over the source, one over the target (batch statistics are per domain), then the method's losses."""
@@ -147,7 +146,7 @@ class UniDA(Task):
                 self._carries.append((objective, loss.carry))
                 if target_features is None and views.plain is not None:
                     target_features = features[views.plain]
-            if target_features is None and self.method.uses_target:
+            if target_features is None and self.method.adapts(clock):
                 target_features = self.encoder(self.augment(target, clock))
         self._features = Features(
             source_features, source.labels, target_features, None if target is None else target.index
@@ -164,8 +163,15 @@ class UniDA(Task):
         self._carries.clear()
 
     def prepare(self, clock: Clock) -> list[nn.Parameter] | None:
-        """Let the objectives make their pseudo-labels anew from the target, where that is due."""
+        """Let the method and the objectives look at all target images, where that is due."""
+        self.method.prepare(clock, self._look)
         return assign_where_due(self.objectives, self.encoder, lambda: self._views(self.data.target), clock)
+
+    def _look(self) -> Look:
+        """Return what the model says of all target images now."""
+        self._take_target_statistics()
+        features, logits = self.encode(self.data.target)
+        return Look(torch.from_numpy(features), torch.from_numpy(logits))
 
     def _views(self, images: Images) -> Iterator[Tensor]:
         """Yield the evaluation views of all images, in order."""

@@ -1,0 +1,91 @@
+"""DANCE with a consensus of neighbors: our own recipe where features cluster but the classifier lags behind them."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from uda.clock import Clock
+from uda.ranges import Count, Fraction, NotNegative, Positive
+from uda.tasks.unida.dance import Dance
+from uda.tasks.unida.method import Features, Look, Setup
+
+
+def neighbors_answers(features: Tensor, logits: Tensor, neighbors: int) -> Tensor:
+    """Return for each image the mean softmax of its nearest others by cosine similarity: (N, D), (N, K) → (N, K).
+
+    Rows sum to 1; an image is not its own neighbor; of fewer others all are taken.
+    """
+    unit, answers = F.normalize(features), logits.softmax(1)
+    found = []
+    for first in range(0, len(unit), 1024):  # memory stays at 1,024 × N
+        similarity = unit[first : first + 1024] @ unit.T
+        similarity.diagonal(first).fill_(-torch.inf)
+        nearest = similarity.topk(min(neighbors, len(unit) - 1), dim=1).indices
+        found.append(answers[nearest].mean(1))
+    return torch.cat(found)
+
+
+class Consensus(Dance):
+    """DANCE, and every target image learns what its nearest neighbors in the target say on average.
+
+    Where a cluster of the target lies across the source's decision boundary, the mean over neighbors outvotes single
+    images; where a whole cluster is unsure, as unknown ones are, the mean stays unsure and nothing is forced. The
+    answers of all images are made anew `rounds` times, evenly over the part of the run after `start`. Close to NRC
+    (Yang et al., NeurIPS 2021), which asks a memory at every step and without a source.
+
+    consensus: weight of the cross-entropy with the neighbors' answers; neighbors: how many are asked; ramp: fraction of
+    the part after `start` over which all terms on the target rise to their weights.
+    """
+
+    name: ClassVar[str] = "consensus"
+    answers: Tensor
+
+    def __init__(
+        self,
+        setup: Setup,
+        *,
+        temperature: Positive = 0.05,
+        eta: NotNegative = 0.05,
+        margin: NotNegative = 0.5,
+        start: Fraction = 0.5,
+        compat: Literal["paper", "official"] = "paper",
+        consensus: NotNegative = 1.0,
+        neighbors: Count = 32,
+        rounds: Count = 2,
+        ramp: Fraction = 0.1,
+    ):
+        super().__init__(setup, temperature=temperature, eta=eta, margin=margin, start=start, compat=compat)
+        self.consensus, self.neighbors, self.rounds, self.ramp = consensus, neighbors, rounds, ramp
+        self.register_buffer("answers", torch.full((setup.n_target, setup.n_classes), 1 / setup.n_classes))
+
+    def prepare(self, clock: Clock, look: Callable[[], Look]) -> None:
+        """Ask the neighbors anew at the start of each round."""
+        super().prepare(clock, look)
+        if not self.adapts(clock):
+            return
+        before = replace(clock, step=clock.step - 1)
+        if not self.adapted_before(clock) or self._round(clock) > self._round(before):
+            seen = look()
+            self.answers.copy_(neighbors_answers(seen.features, seen.logits, self.neighbors))
+
+    def forward(self, features: Features, clock: Clock) -> dict[str, Tensor]:
+        """Return DANCE's terms and the cross-entropy with the neighbors' answers."""
+        losses = super().forward(features, clock)
+        if features.target is None:
+            return losses | {"consensus": features.source.new_zeros(())}
+        assert features.index is not None
+        log_probabilities = self.classifier(features.target).log_softmax(1)
+        losses["consensus"] = -self.consensus * (self.answers[features.index] * log_probabilities).sum(1).mean()
+        rise = min(1.0, self._phase(clock) / self.ramp) if self.ramp else 1.0
+        return {name: loss if name == "classification" else rise * loss for name, loss in losses.items()}
+
+    def _phase(self, clock: Clock) -> float:
+        """Fraction of the part after `start` that is done."""
+        return (clock.progress - self.start_at) / max(1e-9, 1 - self.start_at)
+
+    def _round(self, clock: Clock) -> int:
+        return int(self._phase(clock) * self.rounds)
