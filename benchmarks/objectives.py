@@ -27,9 +27,9 @@ def page() -> str:
     lines = [
         "# Objectives",
         "",
-        "Each is one file in `uda/ssl/`, usable alone (`--task pretrain --objective NAME`) and as an auxiliary head of a",
-        "task that gives what it needs (✓). `placebo:NAME` is the same with random answers. Options and their defaults are",
-        "the constructor's keyword arguments; a recipe sets them as `objectives.NAME.OPTION`. This page is written by",
+        "Each is one file in `uda/ssl/`, usable alone (`--task pretrain --objective NAME`) and as an auxiliary head of",
+        "a task that gives what it needs (✓). `placebo:NAME` is the same with random answers. Options and their",
+        "defaults are the constructor's keyword arguments; a recipe sets them as `objectives.NAME.OPTION`. Written by",
         "`python -m benchmarks.objectives`.",
         "",
         f"| {' | '.join(head)} |",

@@ -1,6 +1,7 @@
 """What pre-training draws, sees of labels, exports and measures."""
 
 import dataclasses
+import math
 from pathlib import Path
 
 import numpy as np
@@ -211,10 +212,10 @@ def test_each_objective_has_a_warning_of_its_own() -> None:
 
 
 def test_a_step_notes_losses_and_what_chance_would_cost() -> None:
-    task = small.task(small.recipe({"objectives": {"rotation": {"weight": 3}, "simsiam": {}}}))
+    task = small.task(small.recipe({"objectives": {"location": {"weight": 3}, "simsiam": {}}}))
     assert torch.isinf(task.latest).all()
     losses = step(task)
-    assert task.latest[0].tolist() == pytest.approx([losses["rotation"].item() / 3, np.log(4)], rel=1e-5)
+    assert task.latest[0].tolist() == pytest.approx([losses["location"].item() / 3, math.log(8)], rel=1e-5)
     assert task.latest[1, 0].item() == pytest.approx(losses["simsiam"].item(), rel=1e-5)
     assert torch.isinf(task.latest[1, 1])
 
