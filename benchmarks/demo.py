@@ -1,9 +1,10 @@
 """The built-in data: the demo's recipe against source-only, and what each part of it is worth.
 
-python -m benchmarks.demo    (about 20 minutes on two CPU cores; writes results/demo.json as it goes)
+python -m benchmarks.demo    (about half an hour on two CPU cores; writes results/demo.json as it goes)
 
-The seeds are 0 to 4; the recipe was chosen on other seeds (100 and above). All arms share the rejection rule, the
-initial weights and the batches. `source_only` looks at the target only to test.
+The seeds are 10 to 14; the recipe was chosen on other seeds (100 and above; an earlier one was tested on 0 to 4). All
+arms share the steps, the views, the rejection rule, the initial weights and the batches. `source_only` looks at the
+target only to test; `dance` is the demo's recipe without the answers of neighbors.
 """
 
 import argparse
@@ -23,6 +24,7 @@ ARMS: dict[str, dict[str, Any]] = {
     DEMO: {},
     BASELINE: {"method": {"name": "source_only"}, "encoder": {"batch_statistics": "running"}},
     "source_only, target's batch statistics": {"method": {"name": "source_only"}},
+    "dance": {"method": {"name": "dance", "start": 0.5}},
 }
 SHOWN = ("h_score", "known_accuracy", "unknown_accuracy", "closed_accuracy", "auroc")
 
@@ -30,7 +32,7 @@ SHOWN = ("h_score", "known_accuracy", "unknown_accuracy", "closed_accuracy", "au
 def main() -> None:
     """Run all arms seed by seed, and print the means and the paired differences."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[10, 11, 12, 13, 14])
     flags = parser.parse_args()
     recipes = {
         arm: build_as(UnidaRecipe, [*published_layers("unida", "builtin", frozen=False), layer])

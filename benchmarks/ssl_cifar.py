@@ -4,9 +4,9 @@ python -m benchmarks.ssl_cifar    (about three hours on two CPU cores; goes on w
 
 A small backbone from random weights, the same optimizer for all, nothing tuned. Every arm puts the same number of
 images through the trained encoder (crops and tiles count by their pixels; a teacher's own pass is not counted), so a
-method of two views takes half as many steps as one of one view with the same batch. Beside the objectives: the weights as they
-start, two placebos, and supervised training on all labels. kNN and linear accuracy are on the 2,000 test images, from
-features of the 10,000; the last step counts. The images were re-saved as JPEG by their publisher.
+method of two views takes half as many steps as one of one view with the same batch. Beside the objectives: the weights
+as they start, two placebos, and supervised training on all labels. kNN and linear accuracy are on the 2,000 test images,
+from features of the 10,000; the last step counts. The images were re-saved as JPEG by their publisher.
 """
 
 import argparse
