@@ -5,8 +5,8 @@ python -m benchmarks.ssl_cifar    (about three hours on two CPU cores; goes on w
 A small backbone from random weights, the same optimizer for all, nothing tuned. Every arm puts the same number of
 images through the trained encoder (crops and tiles count by their pixels; a teacher's own pass is not counted), so a
 method of two views takes half as many steps as one of one view with the same batch. Beside the objectives: the weights
-as they start, two placebos, and supervised training on all labels. kNN and linear accuracy are on the 2,000 test images,
-from features of the 10,000; the last step counts. The images were re-saved as JPEG by their publisher.
+as they start, two placebos, and supervised training on all labels. kNN and linear accuracy are on the 2,000 test
+images, from features of the 10,000; the last step counts. The images were re-saved as JPEG by their publisher.
 """
 
 import argparse
@@ -30,10 +30,10 @@ from uda.experiments.experiment import loop_options
 from uda.experiments.pool import find_pool, load_pool
 from uda.experiments.pretrain.experiment import build_pretrain, prepare_pool
 from uda.layers import Tree
-from uda.metrics import paired_difference, summarize
+from uda.metrics import accuracy_interval, paired_difference, summarize
 from uda.nn.encoder import TimmEncoder
 from uda.probes.knn import knn
-from uda.probes.linear import accuracy_interval, fit_linear
+from uda.probes.linear import fit_linear
 from uda.recipe import PretrainRecipe, build_as
 from uda.ssl import OBJECTIVES
 from uda.tasks.pretrain import Pretrain

@@ -1,6 +1,6 @@
-"""The README's section "Measured", written from the JSON in results/ and from nothing else.
+"""The README's section "Measured" and docs/ssl_cifar.md, written from the JSON in results/ and from nothing else.
 
-python -m benchmarks.tables    (rewrites what stands between the two markers in README.md)
+python -m benchmarks.tables    (rewrites what stands between the two markers in README.md, and the page)
 """
 
 import json
@@ -10,6 +10,7 @@ from typing import Any
 from benchmarks.common import RESULTS
 
 README = Path(__file__).parents[1] / "README.md"
+DOCS = README.parent / "docs"
 BEGIN, END = "<!-- measured: begin (python -m benchmarks.tables) -->", "<!-- measured: end -->"
 ARMS = {"source_only": "source-only", "dance": "DANCE"}
 
@@ -20,6 +21,10 @@ def main() -> None:
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]
     README.write_text(f"{before}{BEGIN}\n{section()}\n{END}{after}", encoding="utf-8")
+    if (RESULTS / "ssl_cifar.json").is_file():
+        DOCS.mkdir(exist_ok=True)
+        page = ssl_cifar(json.loads((RESULTS / "ssl_cifar.json").read_text()))
+        (DOCS / "ssl_cifar.md").write_text(page + "\n", encoding="utf-8")
 
 
 def section() -> str:
@@ -111,6 +116,44 @@ def resume(result: dict[str, Any]) -> str:
         "written, and resumed each time. Metrics, weights, optimizer state, history and predictions are "
         f"{'equal, bit for bit, to' if equal else 'NOT equal to'} those of the run that was never stopped."
     )
+
+
+def ssl_cifar(result: dict[str, Any]) -> str:
+    """Every objective's features: accuracy, gain over the untrained weights, cost, and whether it collapsed."""
+    training, runs = result["recipe"]["training"], result["runs"]
+    lines = [
+        "# What the features are worth: every objective on 10,000 CIFAR-10 images",
+        "",
+        f"`python -m benchmarks.ssl_cifar`; {result['budget']:,} images through the trained encoder in every run, "
+        f"{training['optimizer']} at {training['lr']}, {training['schedule']} schedule, about 256 images of full size "
+        "a step, nothing tuned, the last step counts. Random initial weights; `smallconv` has 0.24 million parameters "
+        "and 128 features, `smallvit` 2.7 million and 192. Test accuracy in percent on 2,000 images (JPEG copies), "
+        "mean over seeds; the gain over the untrained weights is paired by seed, with its 95 % interval where there are "
+        "several. Seconds per 1,000 images, on one thread of a shared machine, are an order of magnitude only.",
+        "",
+        "| arm | backbone | seeds | kNN | gain | linear | gain | s per 1,000 | effective rank | collapse |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for arm, entry in result["summary"].items():
+        speed, rank = entry["seconds_per_1000"]["mean"], entry["effective_rank"]["mean"]
+        cells = [
+            f"`{arm}`",
+            entry["backbone"],
+            listed(entry["seeds"]),
+            percent(entry["knn_accuracy"]["mean"]),
+            interval(entry["knn_accuracy_gain"]),
+            percent(entry["linear_accuracy"]["mean"]),
+            interval(entry["linear_accuracy_gain"]),
+            "" if speed is None else f"{speed:.1f}",
+            "" if rank is None else f"{rank:.0f}",
+            f"{len(entry['collapsed'])} of {len(entry['seeds'])} warned" if entry["collapsed"] else "no",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    stuck = {run["arm"]: w for run in runs for w in run["warnings"] if "chance" in w}
+    if stuck:
+        lines += ["", "Losses that ended at chance:", ""]
+        lines += [f"- `{arm}`: {warning}" for arm, warning in stuck.items()]
+    return "\n".join(lines)
 
 
 def percent(value: float | None) -> str:

@@ -26,11 +26,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/finetune"))
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--pairs", nargs="+", default=["-".join(pair) for pair in PAIRS])
+    parser.add_argument("--result", default="unida_finetune", help="name of the JSON in results/")
     flags = parser.parse_args()
     root = data_folder("office_caltech10")
     results: list[dict[str, Any]] = []
     recipe = None
-    for source, target in PAIRS:
+    for source, target in (pair.split("-") for pair in flags.pairs):
         arms = {}
         for method in ("source_only", "dance"):
             recipe = build_as(
@@ -52,7 +54,7 @@ def main() -> None:
             }
             gathered = {"source": source, "target": target, "arms": arms}
             results = [*[r for r in results if (r["source"], r["target"]) != (source, target)], gathered]
-            write_result("unida_finetune", {"recipe": shared(recipe), "pairs": results})
+            write_result(flags.result, {"recipe": shared(recipe), "pairs": results})
             print(source, target, method, content["metrics"], flush=True)
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,3 +81,25 @@ def finished(domains: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (out.parent / "printed.txt").open("w") as printed, contextlib.redirect_stdout(printed):
         assert adapt(domains, out, "training.checkpoint_every=4", steps=12) == 0
     return out
+
+
+@pytest.fixture
+def said(capsys: pytest.CaptureFixture[str]) -> Any:
+    """Return a function that runs the command, expects status 2, and returns its one sentence."""
+
+    from tests.tiny import command
+
+    def run(*arguments: object) -> str:
+        assert command(*arguments) == 2
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert len(lines) == 1
+        assert lines[0].startswith("error: ")
+        return lines[0]
+
+    return run
+
+
+@pytest.fixture
+def ends(domains: Path) -> tuple[object, ...]:
+    """Return the arguments that name the pair of `domains`."""
+    return ("--source", domains / "photo", "--target", domains / "sketch")

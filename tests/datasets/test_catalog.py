@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
+from tests.shared_data import put, real
 from uda.datasets.catalog import Archive, data_roots, dataset_names, find_dataset, load, plain
 from uda.datasets.catalog_entries import (
     CATALOG,
@@ -26,22 +26,6 @@ from uda.datasets.catalog_entries import (
 from uda.datasets.download import Download
 from uda.datasets.folders import alphabetical
 from uda.errors import UserError
-
-SHARED = Path(os.environ.get("UDA_DATA") or Path(__file__).parents[3] / "shared" / "data")
-
-
-def real(name: str) -> Path:
-    if not (SHARED / name).exists():
-        pytest.skip(f"{name} is not in ../shared/data nor in UDA_DATA")
-    return SHARED
-
-
-def put(root: Path, *names: str) -> Path:
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (2, 2)).save(path, format="PNG")
-    return root
 
 
 def test_every_class_list_is_alphabetical_and_of_the_published_length() -> None:

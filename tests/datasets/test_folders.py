@@ -6,19 +6,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
+from tests.shared_data import put
 from uda.datasets.folders import alphabetical, check_source, join, natural_key, read_folder, summary
 from uda.datasets.table import ImageTable
 from uda.errors import UserError
-
-
-def put(root: Path, *names: str) -> Path:
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (2, 2)).save(path, format="PNG")
-    return root
 
 
 def names(table: ImageTable, root: Path) -> list[str]:

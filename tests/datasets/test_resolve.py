@@ -1,24 +1,13 @@
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
+from tests.shared_data import put, real
 from uda.datasets.catalog_entries import OFFICE, OFFICE_CALTECH10, PACS
 from uda.datasets.labelsets import apply, label_sets
 from uda.datasets.resolve import Resolved, resolve
 from uda.errors import UserError
-
-SHARED = Path(os.environ.get("UDA_DATA") or Path(__file__).parents[3] / "shared" / "data")
-
-
-def put(root: Path, *names: str) -> Path:
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (2, 2)).save(path, format="PNG")
-    return root
 
 
 @pytest.fixture
@@ -195,9 +184,7 @@ def test_a_side_that_was_not_given(root: Path) -> None:
 
 
 def test_the_real_office_caltech10_from_name_to_label_sets() -> None:
-    if not (SHARED / "office_caltech10").exists():
-        pytest.skip("office_caltech10 is not in ../shared/data nor in UDA_DATA")
-    resolved = resolve("office_caltech10/dslr", "amazon", SHARED)
+    resolved = resolve("office_caltech10/dslr", "amazon", real("office_caltech10"))
     assert resolved.dataset is OFFICE_CALTECH10
     sets = label_sets(resolved.source.classes, resolved.target.classes, split="4/3/3", dataset=resolved.dataset)
     source, target = apply(sets, resolved.source, resolved.target)
@@ -212,9 +199,8 @@ def test_the_real_office_caltech10_from_name_to_label_sets() -> None:
 
 
 def test_the_real_folder_is_read_like_the_catalog() -> None:
-    if not (SHARED / "pacs128").exists():
-        pytest.skip("pacs128 is not in ../shared/data nor in UDA_DATA")
-    by_folder = resolve(str(SHARED / "pacs128"), "sketch", SHARED, every_source=True)
-    by_name = resolve("pacs", "sketch", SHARED, every_source=True)
+    root = real("pacs128")
+    by_folder = resolve(str(root / "pacs128"), "sketch", root, every_source=True)
+    by_name = resolve("pacs", "sketch", root, every_source=True)
     assert [table.paths for table in by_folder.sources] == [table.paths for table in by_name.sources]
     assert by_folder.target.labels.tolist() == by_name.target.labels.tolist()

@@ -18,7 +18,8 @@ def views(size: int = 32) -> torch.Tensor:
         ("smallconv", "stages.0", 32),
         ("smallconv", "stages.2", 128),
         ("test_vit", "blocks.0", 64),
-        ("test_vit", "patch_embed", 64),
+        ("test_vit", "patch_embed", 64),  # (B, h, w, C), and below it (B, C, h, w)
+        ("test_vit", "patch_embed.proj", 64),
     ],
 )
 @torch.no_grad()

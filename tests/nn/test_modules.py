@@ -1,12 +1,13 @@
-"""The small modules: classifier head, adapter, memory bank."""
+"""The small modules: classifier head, projectors, adapter, memory bank, queue."""
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from uda.nn.adapter import ResidualAdapter
-from uda.nn.heads import CosineClassifier
-from uda.nn.memory import MemoryBank
+from uda.nn.heads import CosineClassifier, mlp
+from uda.nn.memory import MemoryBank, Queue
 
 
 def classifier(normalize_rows: bool = True) -> CosineClassifier:
@@ -94,3 +95,67 @@ def test_the_memory_is_state_and_is_not_trained() -> None:
     other = MemoryBank(3, 2)
     other.load_state_dict(memory.state_dict())
     assert torch.equal(other.rows, memory.rows)
+
+
+def kinds(layers: nn.Sequential) -> list[str]:
+    """Name each layer, with its width and a + where it has a bias or affine parameters."""
+    found = []
+    for layer in layers:
+        has = "+" if getattr(layer, "bias", None) is not None else ""
+        width = getattr(layer, "out_features", getattr(layer, "num_features", ""))
+        found.append(f"{type(layer).__name__}{width}{has}")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, ["Linear5", "BatchNorm1d5+", "ReLU", "Linear3+"]),
+        ({"bias": True}, ["Linear5+", "BatchNorm1d5+", "ReLU", "Linear3+"]),
+        ({"norm": False}, ["Linear5+", "ReLU", "Linear3+"]),
+        ({"last_norm": True}, ["Linear5", "BatchNorm1d5+", "ReLU", "Linear3", "BatchNorm1d3+"]),
+        ({"last_norm": False}, ["Linear5", "BatchNorm1d5+", "ReLU", "Linear3", "BatchNorm1d3"]),
+    ],
+)
+def test_mlp_has_the_layers_that_were_asked_for(options: dict[str, bool], expected: list[str]) -> None:
+    assert kinds(mlp([4, 5, 3], **options)) == expected
+    assert mlp([4, 5, 3], **options)(torch.randn(6, 4)).shape == (6, 3)
+
+
+def test_mlp_of_two_widths_is_one_layer() -> None:
+    assert kinds(mlp([4, 3])) == ["Linear3+"]
+    assert kinds(mlp([8, 6, 5, 3], norm=False)) == ["Linear6+", "ReLU", "Linear5+", "ReLU", "Linear3+"]
+
+
+def test_a_queue_starts_as_directions_and_overwrites_the_oldest() -> None:
+    torch.manual_seed(0)
+    queue = Queue(4, 2)
+    start = queue.rows.clone()
+    assert torch.allclose(start.norm(dim=1), torch.ones(4))
+    queue.push(torch.tensor([[3.0, 4.0], [0.0, -2.0], [5.0, 0.0]]))
+    # each divided by its length; the fourth row is still the first one there was
+    assert torch.allclose(queue.rows[:3], torch.tensor([[0.6, 0.8], [0.0, -1.0], [1.0, 0.0]]))
+    assert torch.equal(queue.rows[3], start[3])
+    queue.push(torch.tensor([[0.0, 7.0], [-1.0, 0.0]], requires_grad=True))  # the fourth row, and round to the first
+    assert torch.allclose(queue.rows, torch.tensor([[-1.0, 0.0], [0.0, -1.0], [1.0, 0.0], [0.0, 1.0]]))
+    assert not queue.rows.requires_grad
+    assert queue.position.item() == 1
+
+
+def test_of_more_than_a_queue_holds_the_last_ones_count() -> None:
+    queue = Queue(2, 2)
+    queue.push(torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]]))
+    assert {tuple(row) for row in queue.rows.tolist()} == {(0.0, 1.0), (-1.0, 0.0)}
+    queue.push(torch.tensor([[0.0, -1.0]]))
+    assert {tuple(row) for row in queue.rows.tolist()} == {(-1.0, 0.0), (0.0, -1.0)}  # the oldest has gone
+
+
+def test_a_queue_is_state_and_is_not_trained() -> None:
+    torch.manual_seed(0)
+    queue, other = Queue(5, 3), Queue(5, 3)
+    queue.push(torch.randn(3, 3))
+    assert not list(queue.parameters())
+    other.load_state_dict(queue.state_dict())
+    for each in (queue, other):
+        each.push(torch.ones(1, 3))
+    assert torch.equal(other.rows, queue.rows)

@@ -10,12 +10,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from uda.errors import UserError
-from uda.metrics import bootstrap_ci
 from uda.probes import linear
 from uda.probes.linear import (
     REGULARIZATIONS,
     LinearProbe,
-    accuracy_interval,
     fit_linear,
     fit_linear_sgd,
     held_out_rows,
@@ -184,34 +182,3 @@ def test_what_the_user_can_get_wrong() -> None:
         fit_linear_sgd(x, y, 4, lr=0)
     with pytest.raises(UserError, match=r"diverged at lr=1e\+20; give a lower one"):
         fit_linear_sgd(x * 1e30, y, 4, lr=1e20, weight_decay=1.0)
-
-
-def test_the_interval_is_the_bootstraps() -> None:
-    labels = np.arange(400) % 4
-    predictions = np.where(np.arange(400) % 10 < 3, (labels + 1) % 4, labels)
-    quick = accuracy_interval(predictions, torch.from_numpy(labels))
-    slow = bootstrap_ci(lambda rows: float((predictions == labels)[rows].mean()), 400, 4000)
-    assert quick.estimate == slow.estimate == pytest.approx(0.7)
-    # 0.7 ± 1.96·√(0.7·0.3/400) = 0.7 ± 0.0449
-    assert (quick.low, quick.high) == (pytest.approx(0.655, abs=0.006), pytest.approx(0.745, abs=0.006))
-    assert (slow.low, slow.high) == (pytest.approx(quick.low, abs=0.006), pytest.approx(quick.high, abs=0.006))
-
-
-def test_groups_that_agree_within_widen_the_interval() -> None:
-    groups = np.repeat(np.arange(20), 20)
-    labels = np.zeros(400, dtype=np.int64)
-    predictions = (groups % 2).astype(np.int64)
-    alone, together = accuracy_interval(predictions, labels), accuracy_interval(predictions, labels, groups, 1000)
-    assert alone.low is not None
-    assert together.low is not None
-    # standard errors √(¼/400) = 0.025 and √(¼/20) = 0.112
-    assert 0.5 - alone.low == pytest.approx(1.96 * 0.025, abs=0.01)
-    assert 0.5 - together.low == pytest.approx(1.96 * 0.112, abs=0.05)
-
-
-def test_an_interval_without_images_is_undefined_and_without_errors_has_no_width() -> None:
-    assert accuracy_interval(np.array([]), np.array([])).estimate is None
-    sure = accuracy_interval(np.ones(5), np.ones(5))
-    assert (sure.estimate, sure.low, sure.high) == (1, 1, 1)
-    with pytest.raises(ValueError, match="must pair up"):
-        accuracy_interval(np.ones(5), np.ones(4))

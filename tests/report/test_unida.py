@@ -55,13 +55,10 @@ def written(tmp_path, inputs: UnidaReport) -> tuple[str, list[str]]:
 
 
 def test_a_labelled_target_gets_every_section_in_order(tmp_path):
-    entry = {"mean": 0.03, "ci95": [0.01, 0.05], "smallest_detectable": 0.02}
     inputs = replace(
         make(),
-        difference={"against": "without objectives", "metrics": {"h_score": entry}},
         unreadable=[("images/bad.jpg", "truncated file")],
         notes=["weights: none"],
-        std={"h_score": 0.01},
         ci95={"h_score": 0.02},
     )
     text, titles = written(tmp_path, inputs)
@@ -72,21 +69,19 @@ def test_a_labelled_target_gets_every_section_in_order(tmp_path):
         "Confusion matrix",
         "Features (t-SNE)",
         "Training curves",
-        "Paired comparison",
         "Problems and notes",
         "Recipe",
     ]
     rejected = int((inputs.predictions == 4).sum())
     assert f"{60 - rejected} of 60 target images" in text
     assert f"{100 * inputs.metrics['universal_score']:.1f} %" in text
-    for part in ("oracle", "without objectives", "images/bad.jpg", "truncated file", "weights: none", "lr: 0.01"):
+    for part in ("oracle", "images/bad.jpg", "truncated file", "weights: none", "lr: 0.01"):
         assert part in text
 
 
 def test_an_unlabelled_target_gets_no_claim_about_accuracy(tmp_path):
     text, titles = written(tmp_path, make(labelled=False))
     assert "Confusion matrix" not in titles
-    assert "Paired comparison" not in titles
     assert "The target has no labels" in text
     assert "accuracy" not in text.lower()
     assert "✗" not in text

@@ -6,8 +6,8 @@ from uda.batch import Batch
 from uda.clock import Clock
 from uda.nn.encoder import TimmEncoder, create_encoder
 from uda.ssl import OBJECTIVES, Info, Rotation, find_objective
-from uda.ssl.rotation import rotate_four_ways
 from uda.ssl.random_views import Weak
+from uda.ssl.rotation import rotate_four_ways
 from uda.ssl.views import CropFlip
 
 CLOCK = Clock(3, 10, seed=1)

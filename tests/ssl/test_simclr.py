@@ -50,3 +50,17 @@ def test_it_runs_in_half_precision() -> None:
     loss.value.backward()
     assert loss.value.dtype == torch.float32
     assert small.gradient_reaches(network)
+
+
+def test_without_normalization_raw_products_are_compared() -> None:
+    # B = 1: each view has one positive and no negative, so the loss is 0; B = 2 by hand below.
+    a, b = torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([[1.0, 0.0], [0.0, 3.0]])
+    # Products at temperature 1 of the rows a1, a2, b1, b2: a1·b1 = 2, a2·b2 = 3, all others between images 0.
+    by_hand = sum(math.log(math.exp(p) + 2) - p for p in (2, 3, 2, 3)) / 4
+    assert nt_xent(a, b, 1.0, normalize=False).item() == pytest.approx(by_hand, rel=1e-6)
+
+
+def test_without_a_projector_the_features_themselves_are_compared() -> None:
+    encoder = small.encoder()
+    objective = SimCLR(encoder, small.info(), projection=0)
+    assert list(objective.parameters()) == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from uda.datasets.archives import extract
-from uda.datasets.download import Download, Progress, download
+from uda.datasets.download import Download, download
 from uda.datasets.folders import SPLIT_NAMES, Tree, alphabetical, class_table, scan
 from uda.datasets.labelsets import LabelSets
 from uda.datasets.table import ImageTable
@@ -123,13 +123,7 @@ def dataset_names() -> tuple[str, ...]:
     return tuple(dataset.name for dataset in CATALOG)
 
 
-def load(
-    dataset: DataSet,
-    domain: str,
-    roots: list[Path],
-    fetch: bool = False,
-    progress: Progress | None = None,
-) -> Loaded:
+def load(dataset: DataSet, domain: str, roots: list[Path], fetch: bool = False) -> Loaded:
     """Return a domain of a data set, looked for under every root, downloaded into the first if `fetch` allows.
 
     UserError where it is not on disk: where it was looked for, the layout expected, how to get it, and the command
@@ -142,7 +136,7 @@ def load(
     wanted = dataset.domain(domain)
     found = _locate(dataset, wanted, roots)
     if found is None and fetch and dataset.archives:
-        _fetch(dataset, wanted, roots[0], progress)
+        _fetch(dataset, wanted, roots[0])
         found = _locate(dataset, wanted, roots)
     if found is None:
         raise not_on_disk(dataset, wanted.name, roots, fetch)
@@ -264,11 +258,11 @@ def _listed_splits(dataset: DataSet, domain: Domain, base: Path, table: ImageTab
     return {split: chosen for split, chosen in rows.items() if len(chosen)} if len(rows) == 2 else {}
 
 
-def _fetch(dataset: DataSet, domain: Domain, root: Path, progress: Progress | None) -> None:
+def _fetch(dataset: DataSet, domain: Domain, root: Path) -> None:
     folder = root / dataset.folders[0]
     for archive in dataset.archives:
         if not archive.domains or domain.name in archive.domains:
-            file = download(archive.source, root / "downloads" / dataset.folders[0] / archive.source.name, progress)
+            file = download(archive.source, root / "downloads" / dataset.folders[0] / archive.source.name)
             if file.suffix == ".txt":
                 folder.mkdir(parents=True, exist_ok=True)
                 (folder / file.name).write_bytes(file.read_bytes())

@@ -1,7 +1,6 @@
 """Sets of domains behind one face: a data set of the catalog, a folder, the built-in glyphs."""
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -63,7 +62,6 @@ class Catalogued:
     dataset: DataSet
     roots: list[Path]
     fetch: bool = False
-    progress: Callable[[int, int | None], None] | None = None
 
     @property
     def name(self) -> str:
@@ -89,7 +87,7 @@ class Catalogued:
 
     def take(self, domain: str, split: str | None, training: bool) -> Taken:
         """Return the images of a domain."""
-        loaded = catalog.load(self.dataset, domain, self.roots, self.fetch, self.progress)
+        loaded = catalog.load(self.dataset, domain, self.roots, self.fetch)
         chosen = _choose_split(loaded.splits, split, training, self.identity(domain))
         table = loaded.table if chosen is None else loaded.splits[chosen]
         where = f", in {table.root}" if table.root is not None else ""

@@ -152,11 +152,6 @@ class SquareImages:
     def __len__(self) -> int:
         return len(self.packed)
 
-    @property
-    def resident(self) -> bool:
-        """Whether the images are kept as one tensor."""
-        return self._images is not None
-
     def batch(self, rows: np.ndarray) -> Tensor:
         """Return the images of the given rows, (B, 3, size, size) uint8, a copy."""
         rows = np.asarray(rows, dtype=np.int64)

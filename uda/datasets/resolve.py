@@ -58,7 +58,6 @@ def resolve(
     download: bool = False,
     every_source: bool = False,
     need_labels: bool = True,
-    progress: Callable[[int, int | None], None] | None = None,
 ) -> Resolved:
     """Return the tables that two names stand for.
 
@@ -76,7 +75,7 @@ def resolve(
     roots = data_roots(data_root)
 
     def catalogued(dataset: DataSet) -> Collection:
-        return known.setdefault(dataset.name, Catalogued(dataset, roots, download, progress))
+        return known.setdefault(dataset.name, Catalogued(dataset, roots, download))
 
     ours = None if source is None else _parse(source, "source", known, catalogued)
     theirs = None if target is None else _parse(target, "target", known, catalogued)

@@ -31,6 +31,8 @@ def summary_content(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "ci95_kind": "Student's t over seeds",
         "per_seed": per_seed,
     }
+    if "warnings" in first:
+        content["warnings"] = [f"seed {seed['seeds'][0]}: {text}" for seed in seeds for text in seed["warnings"]]
     if "by_rejection" in first:
         content["rejection"] = {"rule": first["rejection"]["rule"]}
         content["by_rejection"] = {
@@ -53,7 +55,7 @@ def difference_content(
     """
     metrics: dict[str, Any] = {}
     ours, theirs = arm["per_seed"], other["per_seed"]
-    for name in ours:
+    for name in (name for name in ours if name in theirs):
         pairs = [(a, b) for a, b in zip(ours[name], theirs[name], strict=True) if a is not None and b is not None]
         if len(pairs) < len(ours[name]):
             metrics[name] = None

@@ -154,6 +154,33 @@ def bootstrap_ci(
     return BootstrapInterval(float(estimate), float(low), float(high), len(figures))
 
 
+def accuracy_interval(
+    predictions: ArrayLike,
+    labels: ArrayLike,
+    groups: ArrayLike | None = None,
+    n_resamples: int = 10_000,
+    seed: int = 0,
+) -> BootstrapInterval:
+    """Return the accuracy with its 95 % percentile bootstrap interval over test images, or over groups of them.
+
+    predictions, labels: (N,); groups: (N,) as in `bootstrap_ci`. Without groups the number right in a resample is
+    binomial, so it is drawn as such, which is the same distribution at no cost. Without images all is None; where all
+    or none are right the interval has no width, as every bootstrap's.
+    """
+    predicted, true = np.asarray(predictions), np.asarray(labels)
+    if predicted.shape != true.shape or predicted.ndim != 1:
+        raise ValueError(f"predictions and labels must pair up, but have the shapes {predicted.shape} and {true.shape}")
+    right = (predicted == true).astype(np.float64)
+    if not len(right):
+        return BootstrapInterval(None, None, None, 0)
+    if groups is not None:
+        return bootstrap_ci(lambda rows: float(right[rows].mean()), len(right), n_resamples, seed, groups)
+    accuracy = float(right.mean())
+    drawn = np.random.default_rng(seed).binomial(len(right), accuracy, n_resamples) / len(right)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return BootstrapInterval(accuracy, float(low), float(high), n_resamples)
+
+
 def _members(n_images: int, groups: ArrayLike | None) -> list[np.ndarray]:
     """Return the rows of each group, or nothing where every image stands for itself."""
     if groups is None:

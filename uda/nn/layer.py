@@ -12,8 +12,8 @@ class LayerEncoder(Encoder):
     """The output of one module of a timm backbone, averaged over places or tokens: (B, 3, H, W) → (B, C).
 
     layer: the module's name as in `named_modules` ("stages.1", "blocks.3"); UserError where there is none, or none that
-    gives features. Outputs of (B, C, h, w), (B, L, C) and (B, C) are understood, and (B, h, w, C) of backbones whose
-    maps are laid out like that (Swin).
+    gives features. Outputs of (B, C, h, w), (B, L, C) and (B, C) are understood, and where views are square
+    (B, h, w, C) too, as Swin and the patch embedding of ViTs have it.
     """
 
     def __init__(self, encoder: TimmEncoder, layer: str):
@@ -38,6 +38,6 @@ class LayerEncoder(Encoder):
             raise UserError(
                 f"layer '{self.layer}' of {self.encoder.name} gives no features of each image; name another layer"
             )
-        channels_last = output.ndim == 4 and self.encoder.unpooled_dims == 0
-        places = (1, 2) if channels_last else _PLACES[output.ndim]
+        last = output.ndim == 4 and output.shape[1] == output.shape[2] != output.shape[3]
+        places = (1, 2) if last else _PLACES[output.ndim]
         return output.mean(dim=places) if places else output

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from uda.errors import UserError, unknown_name
-from uda.probes.knn import finite
+from uda.probes.features import finite
 from uda.random import hash_bits
 
 _CELLS = 1 << 24  # numbers of features gathered at once: 64 MiB in float32

@@ -8,8 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from uda.errors import UserError
-from uda.metrics.statistics import BootstrapInterval, bootstrap_ci
-from uda.probes.knn import checked, finite
+from uda.probes.features import checked, finite
 from uda.random import hash_bits, permutation
 
 REGULARIZATIONS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)  # strongest first: each fit starts from the one before
@@ -138,33 +137,6 @@ def held_out_rows(labels: Tensor, seed: int, share: float = 0.2) -> Tensor:
     quota = (counts * share + 0.5).long().clamp_min(1).minimum(counts - 1)
     rank = torch.arange(len(y)) - (counts.cumsum(0) - counts)[y[order]]
     return order[rank < quota[y[order]]].sort().values.to(labels.device)
-
-
-def accuracy_interval(
-    predictions: Tensor | np.ndarray,
-    labels: Tensor | np.ndarray,
-    groups: np.ndarray | None = None,
-    n_resamples: int = 10_000,
-    seed: int = 0,
-) -> BootstrapInterval:
-    """Return the accuracy with its 95 % percentile bootstrap interval over test images, or over groups of them.
-
-    predictions, labels: (N,); groups: (N,) as in `bootstrap_ci`. Without groups the number right in a resample is
-    binomial, so it is drawn as such, which is the same distribution at no cost. Without images all is None; where all
-    or none are right the interval has no width, as every bootstrap's.
-    """
-    predicted, true = (torch.as_tensor(values).cpu().numpy() for values in (predictions, labels))
-    if predicted.shape != true.shape or predicted.ndim != 1:
-        raise ValueError(f"predictions and labels must pair up, but have the shapes {predicted.shape} and {true.shape}")
-    right = (predicted == true).astype(np.float64)
-    if not len(right):
-        return BootstrapInterval(None, None, None, 0)
-    if groups is not None:
-        return bootstrap_ci(lambda rows: float(right[rows].mean()), len(right), n_resamples, seed, groups)
-    accuracy = float(right.mean())
-    drawn = np.random.default_rng(seed).binomial(len(right), accuracy, n_resamples) / len(right)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return BootstrapInterval(accuracy, float(low), float(high), n_resamples)
 
 
 def _training_set(features: Tensor, labels: Tensor | np.ndarray, n_classes: int) -> tuple[Tensor, Tensor, Tensor]:

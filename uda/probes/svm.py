@@ -11,7 +11,7 @@ from sklearn.svm import LinearSVC
 from torch import Tensor
 
 from uda.errors import UserError
-from uda.probes.knn import checked, finite
+from uda.probes.features import checked, finite
 from uda.probes.low_label import LabelBudget, labelled_rows
 from uda.random import hash_bits
 

@@ -73,12 +73,12 @@ ORACLE_NOTE = (
 
 def readable(name: str) -> str:
     """Return the name under which a metric is shown."""
-    return METRICS[name].title if name in METRICS else name.replace("_", " ")
+    return METRICS[name].title if name in METRICS else name.replace("_", " ").capitalize()
 
 
 def is_share(name: str) -> bool:
     """Return whether a metric is a fraction that is shown in per cent."""
-    return name in METRICS and METRICS[name].share
+    return METRICS[name].share if name in METRICS else name.startswith("finetune_accuracy")
 
 
 def number(name: str, value: float | None) -> str:

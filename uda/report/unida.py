@@ -12,7 +12,6 @@ from torch import Tensor
 
 from uda.report import canvas, embedding, page, plots, tables
 from uda.report.page import Figure, Section
-from uda.report.summary import comparison_section
 
 _PER_GROUP = 12
 _HEADLINES = ("universal_score", "known_accuracy", "unknown_accuracy", "auroc")
@@ -22,14 +21,13 @@ _HEADLINES = ("universal_score", "known_accuracy", "unknown_accuracy", "auroc")
 class UnidaReport:
     """Everything the page shows; N target images, K source classes, K stands for unknown.
 
-    metrics, std, ci95: as in `metrics.json`, fractions; None where undefined (or the target has no labels).
+    metrics, ci95: as in `metrics.json`, fractions; None where undefined (or the target has no labels).
     scores:      (N,) unknown-scores, higher means more unknown; above `threshold` an image is rejected by `rejection`.
     predictions: (N,) int64 in 0 … K; confidences: (N,) of the best known class, in [0, 1].
     labels:      (N,) 0 … K−1 known, K unknown, −1 unlabelled; None where the target has no labels.
     target_images: (M, 3, h, w) uint8 thumbnails of the rows `thumbnail_rows` (M,), chosen by `select_thumbnails`.
     source_features (S, D), source_labels (S,), target_features (N, D): for t-SNE; may have no rows.
     unreadable:  files left out, with the reason; notes: what was understood of the data, weights used, warnings.
-    difference:  a paired comparison as `tables.difference_table` takes it, with "against" naming the other arm.
     """
 
     title: str
@@ -52,8 +50,6 @@ class UnidaReport:
     target_features: np.ndarray
     unreadable: Sequence[tuple[str | Path, str]] = ()
     notes: Sequence[str] = ()
-    difference: Mapping[str, Any] | None = None
-    std: Mapping[str, float | None] | None = None
     ci95: Mapping[str, tables.Interval] | None = None
     seed: int = 0
 
@@ -157,7 +153,7 @@ def _answer(report: UnidaReport) -> Section:
         for name in _HEADLINES
         if report.metrics.get(name) is not None
     ]
-    measured = tables.metrics_table(report.metrics, report.std, report.ci95)
+    measured = tables.metrics_table(report.metrics, ci95=report.ci95)
     measured.attrs["caption"] = f"Measured on the {len(report.labelled)} labelled target images. {tables.ORACLE_NOTE}"
     return Section("Answer", text, tables=[first, measured], html=folded, lead=page.cards(shown))
 
@@ -265,8 +261,6 @@ def write_unida_report(path: Path, inputs: UnidaReport) -> None:
     if len(inputs.labelled):
         sections.append(_confusion(inputs))
     sections += [_features(inputs), _curves(inputs)]
-    if inputs.difference is not None:
-        sections.append(comparison_section(inputs.difference))
     sections += [page.problems(inputs.unreadable, inputs.notes), page.recipe(inputs.recipe)]
     k, n = len(inputs.class_names), len(inputs.predictions)
     subtitle = f"Universal domain adaptation: {n} target images, {k} known classes or unknown"

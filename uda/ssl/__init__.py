@@ -59,5 +59,5 @@ def find_objective(name: str) -> type[Objective]:
     """Return the objective of that name, or its placebo for "placebo:name"; UserError with the nearest otherwise."""
     bare = name.removeprefix(PREFIX)
     if bare not in OBJECTIVES:
-        raise unknown_name("objective", name, OBJECTIVES, f"all of them: {', '.join(OBJECTIVES)}")
+        raise unknown_name("objective", name, OBJECTIVES, "`python run.py --help` and docs/objectives.md say more")
     return placebo(OBJECTIVES[bare]) if bare != name else OBJECTIVES[bare]

@@ -55,7 +55,7 @@ class Jigsaw(Objective):
         info: Info,
         *,
         form: Literal["tiles", "assembled"] = "tiles",
-        grid: Literal[2, 3] = 3,
+        grid: Annotated[int, Field(ge=2, le=3)] = 3,
         permutations: Annotated[int, Field(ge=1, le=1000)] | None = None,
         gray: Fraction | None = None,
         jitter: Annotated[float, Field(ge=0, lt=1)] = 11 / 75,

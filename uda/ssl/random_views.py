@@ -19,6 +19,7 @@ from uda.batch import Batch
 from uda.clock import Clock
 from uda.errors import UserError, unknown_name
 from uda.random import uniform
+from uda.ranges import Fraction, NotNegative, Positive, Share
 from uda.ssl.pixels import (
     BOX_DRAWS,
     color_jitter,
@@ -30,11 +31,6 @@ from uda.ssl.pixels import (
     where_chosen,
 )
 from uda.ssl.views import CropFlip, Glyph
-
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Share = Annotated[float, Field(gt=0, le=1)]
 
 _PART = 2**16  # pixels of views that a CPU makes at a time, so that what lies between stays in its cache
 _FEW = 2**21  # numbers of views that are not worth the start of threads

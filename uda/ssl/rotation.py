@@ -1,5 +1,6 @@
 """Rotation prediction."""
 
+import math
 from typing import ClassVar
 
 import torch
@@ -41,4 +42,4 @@ class Rotation(Objective):
         assert views.targets is not None  # this class made them
         logits = self.head(features)
         accuracy = (logits.argmax(1) == views.targets).float().mean().detach()
-        return Loss(F.cross_entropy(logits, views.targets), accuracy=accuracy)
+        return Loss(F.cross_entropy(logits, views.targets), accuracy=accuracy, chance=math.log(4))

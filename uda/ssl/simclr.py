@@ -5,12 +5,13 @@ from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from uda.batch import Batch
 from uda.clock import Clock
 from uda.nn.encoder import Encoder
 from uda.nn.heads import mlp
+from uda.ranges import Positive
 from uda.ssl.functional.contrastive import nt_xent
 from uda.ssl.objective import Info, Loss, Need, Objective, Views
 
@@ -18,8 +19,9 @@ from uda.ssl.objective import Info, Loss, Need, Objective, Views
 class SimCLR(Objective):
     """Find an image's other view among all views of the batch (Chen et al., ICML 2020, section 2.1).
 
-    temperature: 0.5 suits small images, 0.1 was used on ImageNet; projection: width of what is compared. The projector
-    has one hidden layer of the encoder's width, with batch norm. Both views pass the encoder together.
+    temperature: 0.5 suits small images, 0.1 was used on ImageNet; projection: width of what is compared, 0: the
+    features themselves; normalize: compare directions only. The projector has one hidden layer of the encoder's width,
+    with batch norm. Both views pass the encoder together.
     """
 
     name: ClassVar[str] = "simclr"
@@ -30,12 +32,13 @@ class SimCLR(Objective):
         encoder: Encoder,
         info: Info,
         *,
-        temperature: Annotated[float, Field(gt=0)] = 0.5,
-        projection: Annotated[int, Field(gt=0)] = 128,
+        temperature: Positive = 0.5,
+        projection: Annotated[int, Field(ge=0)] = 128,
+        normalize: bool = True,
     ):
         super().__init__(encoder, info)
-        self.temperature = temperature
-        self.projector = mlp([encoder.dim, encoder.dim, projection])
+        self.temperature, self.normalize = temperature, normalize
+        self.projector = mlp([encoder.dim, encoder.dim, projection]) if projection else nn.Identity()
 
     def views(self, batch: Batch, clock: Clock) -> Views:
         """Two independent strong views, [a; b]."""
@@ -44,4 +47,4 @@ class SimCLR(Objective):
     def loss(self, features: Tensor, views: Views) -> Loss:
         """NT-Xent, mean over the 2B views."""
         a, b = self.projector(features).chunk(2)
-        return Loss(nt_xent(a, b, self.temperature), chance=math.log(len(features) - 1))
+        return Loss(nt_xent(a, b, self.temperature, self.normalize), chance=math.log(len(features) - 1))

@@ -68,6 +68,16 @@ def test_poisoned_labels_change_no_weight(tmp_path: Path) -> None:
     assert metrics[0]["knn_accuracy"] != metrics[1]["knn_accuracy"]  # the poison did reach the evaluation
 
 
+def test_images_whose_label_is_hidden_are_no_class() -> None:
+    losses = []
+    for hidden in (np.full(24, -1), 100 + np.arange(24)):  # as they come, and each a class of its own
+        task = small.task(small.recipe(TENTH, {"objectives": ["kcl"]}))
+        task.pool = dataclasses.replace(task.pool, usable=np.where(task.pool.usable >= 0, task.pool.usable, hidden))
+        batch = task.streams()["images"].batch(0)
+        losses.append(task.objectives[0](task.encoder, batch, Clock(0, 12, 0, 6, 24)).value.item())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
 def test_without_objectives_only_labelled_images_are_drawn() -> None:
     task = small.task(small.recipe(TENTH))
     assert set(task.streams()) == {"labelled"}

@@ -90,7 +90,7 @@ def test_only_what_is_asked_for_is_answered() -> None:
 
 
 def test_the_second_view_is_computed_where_the_geometry_is_asked_for() -> None:
-    train, test = probe(Probing(probes=["geometry"])).splits()
+    _, test = probe(Probing(probes=["geometry"])).splits()
     assert not torch.equal(test.twin, test.features)
     _, plain = probe(Probing(probes=["knn"])).splits()
     assert plain.twin is plain.features

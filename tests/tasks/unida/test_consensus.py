@@ -17,10 +17,11 @@ def test_the_nearest_others_are_asked() -> None:
     angles = torch.tensor([0.0, 5.0, 170.0, 180.0]).deg2rad()
     features = torch.stack([angles.cos(), angles.sin()], 1) * torch.tensor([[1.0], [3.0], [2.0], [5.0]])
     logits = torch.tensor([[0.0, 0.0], [math.log(3), 0.0], [0.0, math.log(9)], [0.0, 0.0]])
-    one = neighbors_answers(features, logits, 1)
+    said = logits.softmax(1)
+    one = neighbors_answers(features, features, said, 1, themselves=True)
     # softmax: (.5, .5), (.75, .25), (.1, .9), (.5, .5)
     assert torch.allclose(one, torch.tensor([[0.75, 0.25], [0.5, 0.5], [0.5, 0.5], [0.1, 0.9]]))
-    two = neighbors_answers(features, logits, 2)
+    two = neighbors_answers(features, features, said, 2, themselves=True)
     assert torch.allclose(two[0], torch.tensor([(0.75 + 0.1) / 2, (0.25 + 0.9) / 2]))
 
 
@@ -28,10 +29,15 @@ def test_the_nearest_others_are_asked() -> None:
 def test_answers_are_distributions_and_follow_the_images(n: int, neighbors: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     features, logits = torch.randn(n, 5, generator=generator), torch.randn(n, 3, generator=generator)
-    answers = neighbors_answers(features, logits, neighbors)
+    said = logits.softmax(1)
+    answers = neighbors_answers(features, features, said, neighbors, themselves=True)
     assert torch.allclose(answers.sum(1), torch.ones(n), atol=1e-5)
     order = torch.randperm(n, generator=generator)
-    assert torch.allclose(neighbors_answers(features[order], logits[order], neighbors), answers[order], atol=1e-5)
+    moved = neighbors_answers(features[order], features[order], said[order], neighbors, themselves=True)
+    assert torch.allclose(moved, answers[order], atol=1e-5)
+    # A stranger that lies exactly on an image hears that image first.
+    stranger = neighbors_answers(3 * features[:1], features, said, 1, themselves=False)
+    assert torch.allclose(stranger[0], said[0], atol=1e-6)
 
 
 def consensus(**options: float) -> Consensus:
@@ -48,19 +54,19 @@ def step_features() -> Features:
 def test_neighbors_are_asked_at_the_start_of_each_round() -> None:
     method, asked = consensus(start=0.5, rounds=2), []
     for step in range(100):
-        before = method.answers.clone()
+        before = method.taught.clone()
         method.prepare(Clock(step, 100), lambda: Look(torch.randn(10, 8), torch.randn(10, 3)))
-        if not torch.equal(before, method.answers):
+        if not torch.equal(before, method.taught):
             asked.append(step)
     assert asked == [50, 75]
 
 
 def test_the_term_is_the_cross_entropy_with_the_answers_and_rises() -> None:
     method, features = consensus(start=0.0, ramp=0.5, consensus=2.0), step_features()
-    method.answers.copy_(torch.softmax(torch.randn(10, 3), 1))
+    method.taught.copy_(torch.softmax(torch.randn(10, 3), 1))
     assert features.target is not None
     logits = method.classifier(features.target)
-    by_hand = -2.0 * sum((method.answers[i] * (logits[i] - logits[i].logsumexp(0))).sum() for i in range(5)) / 5
+    by_hand = -2.0 * sum((method.taught[i] * (logits[i] - logits[i].logsumexp(0))).sum() for i in range(5)) / 5
     found = [method(features, Clock(step, 100))["consensus"].item() for step in (0, 25, 50, 99)]
     assert found == pytest.approx([0.0, 0.5 * float(by_hand), float(by_hand), float(by_hand)], rel=1e-5, abs=1e-7)
 

@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+from uda.ssl.functional.precision import precise
+
 _TOLERANCE = 0.01  # Σ|c/c′ − 1|; the published code stops at 0.1, where near ties still depend on the implementation
 _MOST_ITERATIONS = 2000
 
@@ -20,7 +22,7 @@ def swav(scores: Tensor, codes: Tensor, temperature: float = 0.1) -> Tensor:
     """
     if scores.shape != codes.shape:
         raise ValueError(f"scores {tuple(scores.shape)} and codes {tuple(codes.shape)} want the same shape (B, K)")
-    return -(codes.detach() * (_precise(scores) / temperature).log_softmax(1)).sum(1).mean()
+    return -(codes.detach() * (precise(scores) / temperature).log_softmax(1)).sum(1).mean()
 
 
 def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3) -> Tensor:
@@ -34,7 +36,7 @@ def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3) -> Tens
     """
     if iterations < 1:
         raise ValueError(f"sinkhorn wants at least one iteration, not {iterations}")
-    log_codes = _precise(scores.detach()) / epsilon
+    log_codes = precise(scores.detach()) / epsilon
     for _ in range(iterations):
         log_codes = log_codes - log_codes.logsumexp(0, keepdim=True)
         log_codes = log_codes - log_codes.logsumexp(1, keepdim=True)
@@ -89,7 +91,3 @@ def transport_plan_by_pot(log_probs: Tensor, lambd: float) -> Tensor:
         numItermax=_MOST_ITERATIONS,
         warn=False,
     )
-
-
-def _precise(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -9,12 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from uda.ssl.functional.precision import precise
+
 _NEVER = -math.inf
 
 
 def unit(features: Tensor) -> Tensor:
     """Return features (..., D) of length 1, in float32 at least."""
-    return F.normalize(_wide(features), dim=-1)
+    return F.normalize(precise(features), dim=-1)
 
 
 def products(a: Tensor, b: Tensor) -> Tensor:
@@ -23,17 +25,18 @@ def products(a: Tensor, b: Tensor) -> Tensor:
     Similarities are divided by temperatures of 0.1 and less, so bfloat16's 8 bits would show in the loss.
     """
     with torch.autocast(a.device.type, enabled=False):
-        return _wide(a) @ _wide(b).T
+        return precise(a) @ precise(b).T
 
 
-def nt_xent(a: Tensor, b: Tensor, temperature: float = 0.5) -> Tensor:
+def nt_xent(a: Tensor, b: Tensor, temperature: float = 0.5, normalize: bool = True) -> Tensor:
     """Return the normalized, temperature-scaled cross-entropy of two views, mean over all 2B anchors.
 
     Chen et al., "A simple framework for contrastive learning of visual representations" (SimCLR), ICML 2020,
     equation 1; its published code sums the two views' means, which is twice this.
-    a, b: (B, D), row i of both is one image; L2-normalized here. Collapsed features give log(2B − 1).
+    a, b: (B, D), row i of both is one image; L2-normalized here, unless for the study of what that is worth. Collapsed
+    features give log(2B − 1).
     """
-    logits, positive = _two_views(a, b, temperature)
+    logits, positive = _two_views(a, b, temperature, normalize)
     return F.cross_entropy(logits, positive)
 
 
@@ -134,7 +137,7 @@ def margin_contrastive(a: Tensor, b: Tensor, same: Tensor, margin: float = 1.0, 
     without its halves. a, b: (B, D); same: (B,) bool, or 0 and 1. squared_hinge=False: max(0, m − d²) for pairs that
     differ, as tutorials have it.
     """
-    squared = (_wide(a) - _wide(b)).square().sum(1)
+    squared = (precise(a) - precise(b)).square().sum(1)
     if squared_hinge:
         # The root has no gradient at 0; there d counts as 0 and nothing flows.
         apart = (margin - squared.clamp_min(torch.finfo(squared.dtype).tiny).sqrt()).relu().square()
@@ -149,9 +152,9 @@ def triplet(query: Tensor, positive: Tensor, negative: Tensor, margin: float = 0
 
     Schroff et al., "FaceNet: a unified embedding for face recognition and clustering", CVPR 2015, equation 2.
     """
-    query = _wide(query)
-    near = (query - _wide(positive)).square().sum(1)
-    far = (query - _wide(negative)).square().sum(1)
+    query = precise(query)
+    near = (query - precise(positive)).square().sum(1)
+    far = (query - precise(negative)).square().sum(1)
     return (near - far + margin).relu().mean()
 
 
@@ -162,7 +165,7 @@ def n_pair(query: Tensor, positive: Tensor, negatives: Tensor | None = None) -> 
     query, positive: (B, D); negatives: (K, D), the same for all queries; None: the other rows' positives, as in its
     section 3.2. With one negative it is a soft triplet; with normalized rows ÷ T it is InfoNCE.
     """
-    query, positive = _wide(query), _wide(positive)
+    query, positive = precise(query), precise(positive)
     if negatives is None:
         return F.cross_entropy(products(query, positive), torch.arange(len(query), device=query.device))
     together = (query * positive).sum(1, keepdim=True)
@@ -170,16 +173,12 @@ def n_pair(query: Tensor, positive: Tensor, negatives: Tensor | None = None) -> 
     return torch.cat([torch.zeros_like(together), gaps], dim=1).logsumexp(1).mean()
 
 
-def _wide(features: Tensor) -> Tensor:
-    """Half precision as float32; float32 and float64 as they are."""
-    return features.float() if features.dtype in (torch.float16, torch.bfloat16) else features
-
-
-def _two_views(a: Tensor, b: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+def _two_views(a: Tensor, b: Tensor, temperature: float, normalize: bool = True) -> tuple[Tensor, Tensor]:
     """Return cos/T of all 2B rows, (2B, 2B) with −inf for a row with itself, and where each row's other view stands."""
     if a.shape != b.shape:
         raise ValueError(f"the two views do not fit: {tuple(a.shape)} and {tuple(b.shape)}")
-    z = unit(torch.cat([a, b]))
+    z = torch.cat([a, b])
+    z = unit(z) if normalize else z
     itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
     logits = (products(z, z) / temperature).masked_fill(itself, _NEVER)
     return logits, torch.arange(len(z), device=z.device).roll(len(a))

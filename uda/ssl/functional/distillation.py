@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from uda.ssl.functional.precision import precise
+
 
 def negative_cosine(p: Tensor, z: Tensor) -> Tensor:
     """Return the mean of −cos(p, z) over the batch, in one direction.
@@ -14,7 +16,7 @@ def negative_cosine(p: Tensor, z: Tensor) -> Tensor:
 
     p, z: (B, D), normalized here; nothing is detached, so the caller stops the gradient of z.
     """
-    return -F.cosine_similarity(_precise(p), _precise(z), dim=1).mean()
+    return -F.cosine_similarity(precise(p), precise(z), dim=1).mean()
 
 
 def byol(p: Tensor, z: Tensor) -> Tensor:
@@ -42,8 +44,8 @@ def dino(
     of those; center: (K,) or (1, K), subtracted from the teacher's logits. The teacher carries no gradient. ValueError
     where no pair of different views is left.
     """
-    targets = [((_precise(logits.detach()) - center) / teacher_temperature).softmax(1) for logits in teacher]
-    predictions = [(_precise(logits) / student_temperature).log_softmax(1) for logits in student]
+    targets = [((precise(logits.detach()) - center) / teacher_temperature).softmax(1) for logits in teacher]
+    predictions = [(precise(logits) / student_temperature).log_softmax(1) for logits in student]
     terms = [
         -(target * prediction).sum(1).mean()
         for t, target in enumerate(targets)
@@ -53,7 +55,3 @@ def dino(
     if not terms:
         raise ValueError(f"{len(student)} views of the student and {len(teacher)} of the teacher make no pair")
     return torch.stack(terms).mean()
-
-
-def _precise(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from uda.ssl.functional.precision import precise
+
 
 def barlow_twins(a: Tensor, b: Tensor, lambd: float = 0.0051) -> Tensor:
     """Return Σᵢ (1 − Cᵢᵢ)² + lambd · Σᵢ≠ⱼ Cᵢⱼ², C the cross-correlation of two views over the batch.
@@ -34,7 +36,7 @@ def vicreg(a: Tensor, b: Tensor, invariance: float = 25.0, variance: float = 25.
     """
     _check(a, b)
     with torch.autocast(a.device.type, enabled=False):
-        a, b = _precise(a), _precise(b)
+        a, b = precise(a), precise(b)
         spread = (_lack_of_spread(a) + _lack_of_spread(b)) / 2
         shared = _off_diagonal_covariance(a) + _off_diagonal_covariance(b)
         return invariance * F.mse_loss(a, b) + variance * spread + covariance * shared
@@ -47,13 +49,9 @@ def _check(a: Tensor, b: Tensor) -> None:
         )
 
 
-def _precise(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
 def _standardized(x: Tensor) -> Tensor:
     """Mean 0 and biased variance 1 over the batch, (B, D) → (B, D)."""
-    return F.batch_norm(_precise(x), None, None, training=True)
+    return F.batch_norm(precise(x), None, None, training=True)
 
 
 def _lack_of_spread(x: Tensor) -> Tensor:

@@ -13,11 +13,10 @@ from uda.batch import Batch
 from uda.clock import Clock
 from uda.datasets.sampling import ClassBalanced, Shuffled, spread
 from uda.datasets.streams import Images, Stream
-from uda.metrics import uniformity
+from uda.metrics import accuracy_interval, uniformity
 from uda.nn.encoder import Encoder
 from uda.probes.collapse import collapse_figures, watch
 from uda.probes.knn import knn, knn_leave_one_out
-from uda.probes.linear import accuracy_interval
 from uda.ssl.objective import Objective, assign_where_due
 from uda.ssl.views import NoAugmentation
 from uda.tasks.pretrain.method import SelfSupervised, Supervised

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uda.metrics import alignment, uniformity
+from uda.metrics import accuracy_interval, alignment, uniformity
 from uda.probes.collapse import collapse_figures
 from uda.probes.episodes import evaluate_episodes, sample_episodes
 from uda.probes.knn import knn
-from uda.probes.linear import accuracy_interval, fit_linear
+from uda.probes.linear import fit_linear
 from uda.probes.low_label import labelled_rows, parse_labels
 from uda.probes.svm import fit_svm
 

@@ -75,6 +75,12 @@ class Method(nn.Module):
     def after_step(self, features: Features) -> None:
         """Move what must move after the optimizer's step."""
 
-    def unknown_scores(self, logits: Tensor) -> Tensor:
-        """Return one score an image, higher for more unknown: here the entropy in nats, (N, K) → (N,)."""
-        return entropy(logits)
+    def remember(self, look: Callable[[], Look]) -> None:
+        """Keep what `answers` wants to know of all target images; called before each evaluation."""
+
+    def answers(self, features: Tensor, logits: Tensor, of_target: bool) -> tuple[Tensor, Tensor]:
+        """Return probabilities (N, K) and unknown scores (N,), higher for more unknown: here the entropy in nats.
+
+        features: (N, D) with logits (N, K), of all target images in order (`of_target`) or of any others.
+        """
+        return logits.softmax(1), entropy(logits)

@@ -204,11 +204,12 @@ class UniDA(Task):
     def answer(self, images: Images, threshold: float | None = None) -> Answer:
         """Classify images; the threshold is found on their own scores by the recipe's rule unless one is given."""
         features, logits = self.encode(images)
-        tensor = torch.from_numpy(logits)
-        scores = self.method.unknown_scores(tensor).numpy().astype(np.float64)
+        tensors = torch.from_numpy(features), torch.from_numpy(logits)
+        probabilities, unknown = self.method.answers(*tensors, of_target=images is self.data.target)
+        scores = unknown.numpy().astype(np.float64)
         if threshold is None:
             threshold = self.rule(scores, self.data.n_classes)
-        return Answer(features, tensor.softmax(1).numpy(), scores, threshold)
+        return Answer(features, probabilities.numpy(), scores, threshold)
 
     def measure(self, answer: Answer, threshold: float | None = None) -> dict[str, float | None]:
         """Return the metrics of an answer about the target domain, at its own threshold or at another."""
@@ -228,6 +229,7 @@ class UniDA(Task):
     def evaluate(self) -> dict[str, float | None]:
         """Classify the target, keep the threshold that was found, and return the metrics."""
         self._take_target_statistics()
+        self.method.remember(self._look)
         answer = self.answer(self.data.target)
         self.threshold.fill_(answer.threshold)
         self.last_answer = answer
