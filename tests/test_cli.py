@@ -321,8 +321,23 @@ def test_the_command_by_its_other_names(how: str, monkeypatch: pytest.MonkeyPatc
 
 def test_without_out_each_run_has_a_new_folder_below_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    flags = parser().parse_args(["--method", "source_only", "--source", "/data/photo", "--target", "office/dslr"])
+    flags = parser().parse_args(["--task", "unida", "--method", "source_only", "--source", "/data/photo", "--target", "office/dslr"])
     first = output_folder(flags)
     assert first == Path("runs/unida-source_only-photo-dslr")
     first.mkdir(parents=True)
     assert output_folder(flags) == Path("runs/unida-source_only-photo-dslr-2")
+
+
+def test_a_recipe_names_its_task_and_no_other_may_run_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "mine.yaml"
+    config.write_text("task: pretrain\nobjectives: [no-such-objective]\n")
+    assert command("--config", config, "--out", tmp_path / "out") == 2
+    assert "unknown objective 'no-such-objective'" in capsys.readouterr().err  # so it was read as a pre-training
+    assert command("--task", "unida", "--config", config, "--out", tmp_path / "out") == 2
+    assert f"'{config}' is for task 'pretrain', not 'unida'; leave --task out" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_sweep_takes_no_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("--sweep", "training.lr=0.1,0.2", "--compare", "--out", tmp_path / "out") == 2
+    assert "--sweep tables its combinations beside each other and takes no --compare" in capsys.readouterr().err

@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
         + f"objectives: {', '.join(OBJECTIVES)}; placebo:NAME is NAME with random answers.",
     )
     add = made.add_argument
-    add("--task", default="unida", metavar="T", help=f"what to do: {', '.join(TASKS)} (default: unida)")
+    add("--task", metavar="T", help=f"what to do: {', '.join(TASKS)} (default: the recipe's, else unida)")
     add("--method", metavar="M", help="the task's method (default: the first of its list)")
     add("--objective", nargs="+", metavar="O", help="self-supervised objectives")
     add("--source", metavar="S", help="dataset/domain, a data set, a folder; for predict: the folder of a finished run")
@@ -98,6 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # a terminal that cannot show "→" is no reason to lose a run
     try:
         flags = parser().parse_args(arguments)
+        flags.task = flags.task or recipe_task(flags) or "unida"
         if flags.task not in TASKS:
             raise unknown_name("task", flags.task, TASKS, "--help describes them")
         TASKS[flags.task](flags)
@@ -122,6 +123,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return EXIT_OK
 
 
+def recipe_task(flags: argparse.Namespace) -> str | None:
+    """Return the task that --config, or the run that --resume goes on with, says its recipe is for."""
+    begun = flags.out / "recipe.yaml" if flags.resume and flags.out else None
+    paths = [path for path in (flags.config, begun) if path is not None and path.is_file()]
+    if not paths:
+        return None
+    from uda.layers import read_layer
+
+    said = read_layer(paths[0]).get("task")
+    return str(said) if said else None
+
+
 def run_experiment(flags: argparse.Namespace) -> None:
     """Run a task's recipe, write the output folder, and print the figures."""
     from uda.experiments import EXPERIMENTS
@@ -132,6 +145,8 @@ def run_experiment(flags: argparse.Namespace) -> None:
 
     out = output_folder(flags)
     layers = recipe_layers(flags, out)
+    if flags.sweep and flags.compare is not None:
+        raise UserError("--sweep tables its combinations beside each other and takes no --compare; give one of the two")
     if flags.sweep:
         print(run_sweep(EXPERIMENTS[flags.task], layers, flags.sweep, out, settings(flags)))
         return

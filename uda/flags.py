@@ -14,9 +14,14 @@ from uda.recipe import Recipe, build, differences
 def recipe_layers(flags: argparse.Namespace, out: Path) -> list[dict[str, Any]]:
     """Return the recipe's layers, weakest first; a resumed run starts from the recipe it was begun with."""
     config = [read_layer(flags.config)] if flags.config else []
+    begun = [read_layer(out / "recipe.yaml")] if flags.resume else []
+    for layer in (*config, *begun):
+        if layer.get("task", flags.task) != flags.task:
+            where = flags.config if layer in config else out
+            raise UserError(f"'{where}' is for task '{layer['task']}', not '{flags.task}'; leave --task out")
     given = [*config, *(assignment(text) for text in flags.set), flag_layer(flags)]
-    if flags.resume:
-        return [read_layer(out / "recipe.yaml"), *given]
+    if begun:
+        return [*begun, *given]
     names = dataset_name(*named_data(given))
     task: list[dict[str, Any]] = [{"task": flags.task}]
     return [*task, *published_layers(flags.task, names, is_frozen(given), named_size(given)), *given]

@@ -1,0 +1,11 @@
+from benchmarks.objectives import PAGE, page
+from uda.ssl import OBJECTIVES
+
+
+def test_the_page_of_objectives_is_what_the_classes_say() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "run `python -m benchmarks.objectives`"
+
+
+def test_every_objective_stands_on_it_with_its_paper() -> None:
+    rows = {line.split("`")[1]: line for line in page().splitlines() if line.startswith("| `")}
+    assert set(rows) == set(OBJECTIVES)

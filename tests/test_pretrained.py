@@ -1,0 +1,54 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import uda
+from tests.tiny import draw_classes
+from uda.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> "uda.Pretrained":
+    root = tmp_path_factory.mktemp("pretrained")
+    draw_classes(root / "images", {"ant": 6, "bee": 6})
+    return uda.pretrain(
+        root / "images",
+        ["rotation", "simclr"],
+        out=root / "run",
+        device="cpu",
+        encoder__backbone="smallconv",
+        data__image_size=16,
+        data__stored_size=16,
+        training__steps=3,
+        training__batch_size=6,
+        training__evaluate_every=0,
+    )
+
+
+def test_the_figures_are_those_of_the_folder(made: "uda.Pretrained") -> None:
+    assert made.metrics == made.content["metrics"]
+    assert made.content["method"] == "rotation+simclr"
+    assert made.metrics["knn_accuracy"] is not None
+
+
+def test_the_backbone_gives_the_features(made: "uda.Pretrained") -> None:
+    pixels = torch.randint(0, 256, (5, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    features = made.features(pixels)
+    assert features.shape == (5, 128)
+    # smallconv's normalization: mean 0.5, std 0.25
+    by_hand = made.backbone().eval()((pixels / 255 - 0.5) / 0.25)
+    assert np.allclose(features, by_hand.detach().numpy(), atol=1e-5)
+
+
+def test_a_folder_is_taken_in_the_order_of_its_files(made: "uda.Pretrained") -> None:
+    folder = made.folder.parent / "images"
+    assert made.features(folder).shape == (12, 128)
+
+
+def test_a_finished_run_is_not_overwritten(made: "uda.Pretrained", tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds a run already"):
+        uda.pretrain(made.folder.parent / "images", "rotation", out=made.folder)
+    with pytest.raises(UserError, match="unknown objective 'rotatoin'"):
+        uda.pretrain(made.folder.parent / "images", "rotatoin", out=tmp_path / "run")
