@@ -60,7 +60,7 @@ class Consensus(Dance):
         compat: Literal["paper", "official"] = "paper",
         consensus: NotNegative = 1.0,
         neighbors: Count = 32,
-        rounds: Count = 2,
+        rounds: Count = 1,
         ramp: Fraction = 0.1,
     ):
         super().__init__(setup, temperature=temperature, eta=eta, margin=margin, start=start, compat=compat)
