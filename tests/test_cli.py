@@ -321,11 +321,12 @@ def test_the_command_by_its_other_names(how: str, monkeypatch: pytest.MonkeyPatc
 
 def test_without_out_each_run_has_a_new_folder_below_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    flags = parser().parse_args(["--task", "unida", "--method", "source_only", "--source", "/data/photo", "--target", "office/dslr"])
-    first = output_folder(flags)
+    ends = ["--source", "/data/photo", "--target", "office/dslr"]
+    flags = parser().parse_args(["--task", "unida", "--method", "source_only", *ends])
+    first = output_folder(flags, "dance")
     assert first == Path("runs/unida-source_only-photo-dslr")
     first.mkdir(parents=True)
-    assert output_folder(flags) == Path("runs/unida-source_only-photo-dslr-2")
+    assert output_folder(flags, None) == Path("runs/unida-source_only-photo-dslr-2")
 
 
 def test_a_recipe_names_its_task_and_no_other_may_run_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

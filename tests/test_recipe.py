@@ -22,7 +22,7 @@ def refused(*layers: Tree) -> str:
 
 
 def from_command(*arguments: str) -> Recipe:
-    return build(recipe_layers(parser().parse_args(["--task", "unida", *arguments]), Path("out")))
+    return build(recipe_layers(parser().parse_args(["--task", "unida", *arguments])))
 
 
 def write(path: Path, content: Tree) -> Path:

@@ -143,14 +143,14 @@ def run_experiment(flags: argparse.Namespace) -> None:
     from uda.flags import baseline_begun, baseline_recipe, check_resumable, recipe_layers
     from uda.recipe import build
 
-    out = output_folder(flags)
-    layers = recipe_layers(flags, out)
+    layers = recipe_layers(flags)
+    recipe = build(layers)
+    out = output_folder(flags, recipe.method["name"] if recipe.task == "unida" else None)
     if flags.sweep and flags.compare is not None:
         raise UserError("--sweep tables its combinations beside each other and takes no --compare; give one of the two")
     if flags.sweep:
         print(run_sweep(EXPERIMENTS[flags.task], layers, flags.sweep, out, settings(flags)))
         return
-    recipe = build(layers)
     baseline = None if flags.compare is None else baseline_recipe(recipe, layers, flags.compare)
     if flags.resume:
         check_resumable(recipe, out)
@@ -201,15 +201,14 @@ def run_predict(flags: argparse.Namespace) -> None:
 TASKS = {"unida": run_experiment, "pretrain": run_experiment, "probe": run_experiment, "predict": run_predict}
 
 
-def output_folder(flags: argparse.Namespace) -> Path:
-    """Return where to write: --out, or a new folder below runs/."""
+def output_folder(flags: argparse.Namespace, method: str | None) -> Path:
+    """Return where to write: --out, or a new folder below runs/ that is called after what is run."""
     from uda.places import check_out, new_folder
 
     if flags.out is None:
         if flags.resume:
             raise UserError("--resume wants --out with the folder of the run to go on with")
-        usual = {"unida": "dance"}.get(flags.task)
-        parts = [flags.task, flags.method or usual, *(flags.objective or ()), flags.source, flags.target]
+        parts = [flags.task, flags.method or method, *(flags.objective or ()), flags.source, flags.target]
         name = "-".join(Path(part).name if os.sep in part else part for part in parts if part)
         return new_folder(Path("runs") / name)
     check_out(flags.out, flags.resume)

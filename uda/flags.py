@@ -8,16 +8,20 @@ from typing import Any
 from uda.errors import UserError
 from uda.experiments.parts import dataset_name
 from uda.layers import assignment, is_frozen, named_data, named_size, published_layers, read_layer, written_out
+from uda.places import check_out
 from uda.recipe import Recipe, build, differences
 
 
-def recipe_layers(flags: argparse.Namespace, out: Path) -> list[dict[str, Any]]:
+def recipe_layers(flags: argparse.Namespace) -> list[dict[str, Any]]:
     """Return the recipe's layers, weakest first; a resumed run starts from the recipe it was begun with."""
     config = [read_layer(flags.config)] if flags.config else []
-    begun = [read_layer(out / "recipe.yaml")] if flags.resume else []
+    begun = []
+    if flags.resume and flags.out is not None:  # --resume without --out is refused where the folder is chosen
+        check_out(flags.out, resume=True)
+        begun.append(read_layer(flags.out / "recipe.yaml"))
     for layer in (*config, *begun):
         if layer.get("task", flags.task) != flags.task:
-            where = flags.config if layer in config else out
+            where = flags.config if layer in config else flags.out
             raise UserError(f"'{where}' is for task '{layer['task']}', not '{flags.task}'; leave --task out")
     given = [*config, *(assignment(text) for text in flags.set), flag_layer(flags)]
     if begun:
