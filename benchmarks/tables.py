@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import RESULTS
+from benchmarks.common import RESULTS, mean
 
 README = Path(__file__).parents[1] / "README.md"
 DOCS = README.parent / "docs"
@@ -92,18 +92,29 @@ def finetune(result: dict[str, Any]) -> str:
         "",
         f"`{recipe['encoder']['backbone']}` with ImageNet weights at {recipe['data']['image_size']} px, "
         f"{recipe['training']['steps']} steps of {recipe['training']['batch_size']} images a domain, Office-Caltech10, "
-        f"split 4/3/3, fixed threshold, seeds {listed(recipe['seeds'])}. The curve is the H-score at the evaluations.",
+        "split 4/3/3, fixed threshold; means over the seeds named. The curve is the H-score at the evaluations.",
         "",
-        "| pair | method | H-score | known | unknown | AUROC | curve |",
-        "|---|---|---|---|---|---|---|",
+        "| pair | seeds | method | H-score | known | unknown | AUROC | curve |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for pair in result["pairs"]:
-        for method, arm in pair["arms"].items():
-            metrics = arm["by_rejection"]["fixed"]
-            cells = [percent(metrics[k]) for k in ("h_score", "known_accuracy", "unknown_accuracy", "auroc")]
-            curve = ", ".join(f"{row['step']}: {percent(row['h_score'])}" for row in arm["curves"])
-            lines.append(f"| {pair['source']} → {pair['target']} | {ARMS[method]} | {' | '.join(cells)} | {curve} |")
+    more = RESULTS / "unida_finetune_more.json"
+    for each in [result, *([json.loads(more.read_text())] if more.is_file() else [])]:
+        lines += [row for pair in each["pairs"] for row in _finetune_rows(pair, each["recipe"]["seeds"])]
     return "\n".join(lines)
+
+
+def _finetune_rows(pair: dict[str, Any], seeds: list[int]) -> list[str]:
+    """Return a row for each method of a pair."""
+    rows = []
+    for method, arm in pair["arms"].items():
+        metrics = arm["by_rejection"]["fixed"]
+        cells = [percent(metrics[k]) for k in ("h_score", "known_accuracy", "unknown_accuracy", "auroc")]
+        steps = list(dict.fromkeys(row["step"] for row in arm["curves"]))
+        at = {step: [row["h_score"] for row in arm["curves"] if row["step"] == step] for step in steps}
+        curve = ", ".join(f"{step}: {percent(mean(values))}" for step, values in at.items())
+        head = f"| {pair['source']} → {pair['target']} | {listed(seeds)} | {ARMS[method]} |"
+        rows.append(f"{head} {' | '.join(cells)} | {curve} |")
+    return rows
 
 
 def resume(result: dict[str, Any]) -> str:
