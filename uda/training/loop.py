@@ -4,7 +4,6 @@ import math
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from uda.tasks.task import Task
 from uda.training.checkpoint import Identity, load_checkpoint, save_checkpoint, saved_steps
 from uda.training.history import History
 from uda.training.optimizers import create_optimizer, set_lr
+from uda.training.prefetch import Prefetch
 from uda.training.schedules import SCHEDULES
 
 
@@ -100,7 +100,7 @@ def _train(
     flush_every = 1 if device.type == "cpu" else 20
     pending: list[tuple[dict[str, Any], dict[str, Tensor]]] = []
 
-    with _stop_politely() as stopped, _Prefetch(streams, device) as prefetch:
+    with _stop_politely() as stopped, Prefetch(streams, device) as prefetch:
         bar = tqdm(total=options.steps, initial=done, desc="training", unit="step", disable=not options.progress)
         started, first = time.perf_counter(), done
         task.train()
@@ -265,40 +265,3 @@ def _stop_politely() -> Iterator[list[int]]:
         yield stopped
     finally:
         signal.signal(signal.SIGINT, previous)
-
-
-class _Prefetch:
-    """Read the next step's batches in a thread while the device computes; batches are pure functions of the step."""
-
-    def __init__(self, streams: Mapping[str, Stream], device: torch.device):
-        self.streams, self.device = streams, device
-        self.pool = ThreadPoolExecutor(1)
-        self.next: tuple[int, Future[dict[str, Batch]]] | None = None
-
-    def __enter__(self) -> "_Prefetch":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.pool.shutdown(cancel_futures=True)
-
-    def fetch(self, step: int, last: bool) -> dict[str, Batch]:
-        """Return the batches of a step on the device, and start reading those of the next."""
-        future = self.next[1] if self.next and self.next[0] == step else self.pool.submit(self._read, step)
-        self.next = None if last else (step + 1, self.pool.submit(self._read, step + 1))
-        return {name: batch.to(self.device) for name, batch in future.result().items()}
-
-    def forget(self) -> None:
-        """Drop what was read ahead: the order of images has changed."""
-        if self.next is not None:
-            self.next[1].cancel()
-        self.next = None
-
-    def _read(self, step: int) -> dict[str, Batch]:
-        batches = {name: stream.batch(step) for name, stream in self.streams.items()}
-        return {name: _pinned(batch) if self.device.type == "cuda" else batch for name, batch in batches.items()}
-
-
-def _pinned(batch: Batch) -> Batch:
-    labels = None if batch.labels is None else batch.labels.pin_memory()
-    images = batch.images if batch.images.is_cuda else batch.images.pin_memory()
-    return Batch(images, batch.index.pin_memory(), labels, batch.domain)
