@@ -342,3 +342,18 @@ def test_a_recipe_names_its_task_and_no_other_may_run_it(tmp_path: Path, capsys:
 def test_a_sweep_takes_no_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("--sweep", "training.lr=0.1,0.2", "--compare", "--out", tmp_path / "out") == 2
     assert "--sweep tables its combinations beside each other and takes no --compare" in capsys.readouterr().err
+
+
+def test_flags_that_mean_nothing_to_a_task_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("--task", "unida", "--labels", "10%", "--out", tmp_path / "out") == 2
+    assert "--labels means nothing to task 'unida'; leave it out" in capsys.readouterr().err
+    assert command("--task", "pretrain", "--target", "x", "--out", tmp_path / "out") == 2
+    assert "--target means nothing to task 'pretrain'" in capsys.readouterr().err
+    assert command("--task", "predict", "--source", tmp_path, "--target", tmp_path, "--image-size", "64") == 2
+    assert "predict takes the run as it is and no --image-size" in capsys.readouterr().err
+
+
+def test_a_placebo_wants_an_objective(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for objective in ([], ["--objective", "placebo:rotation"]):
+        assert command(*objective, "--compare", "placebo", "--out", tmp_path / "out") == 2
+        assert "--compare placebo wants an --objective" in capsys.readouterr().err

@@ -52,3 +52,8 @@ def test_a_finished_run_is_not_overwritten(made: "uda.Pretrained", tmp_path: Pat
         uda.pretrain(made.folder.parent / "images", "rotation", out=made.folder)
     with pytest.raises(UserError, match="unknown objective 'rotatoin'"):
         uda.pretrain(made.folder.parent / "images", "rotatoin", out=tmp_path / "run")
+
+
+def test_a_pretraining_is_not_taken_for_a_classifier(made: "uda.Pretrained") -> None:
+    with pytest.raises(UserError, match="is a run of task 'pretrain', which classifies nothing"):
+        uda.load(made.folder)

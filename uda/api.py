@@ -102,6 +102,8 @@ def load(folder: str | Path, device: str | None = None) -> Result:
     """Return the result of a finished run from its output folder; of several seeds, predictions use the first."""
     path = Path(folder)
     content = read_metrics(path)
+    if content["task"] != "unida":
+        raise UserError(f"'{path}' is a run of task '{content['task']}', which classifies nothing; name one of unida")
     return Result(path, build_as(UnidaRecipe, [read_layer(path / "recipe.yaml")]), content, choose_device(device))
 
 

@@ -139,7 +139,7 @@ def run_experiment(flags: argparse.Namespace) -> None:
     """Run a task's recipe, write the output folder, and print the figures."""
     from uda.experiments import EXPERIMENTS
     from uda.experiments.experiment import BASELINE, run
-    from uda.experiments.sweep import run_sweep
+    from uda.experiments.sweep import read_begun, run_sweep
     from uda.flags import baseline_begun, baseline_recipe, check_resumable, recipe_layers
     from uda.recipe import build
 
@@ -148,8 +148,11 @@ def run_experiment(flags: argparse.Namespace) -> None:
     out = output_folder(flags, recipe.method["name"] if recipe.task == "unida" else None)
     if flags.sweep and flags.compare is not None:
         raise UserError("--sweep tables its combinations beside each other and takes no --compare; give one of the two")
-    if flags.sweep:
-        print(run_sweep(EXPERIMENTS[flags.task], layers, flags.sweep, out, settings(flags)))
+    given, sweep = (read_begun(out) if flags.resume else None) or ([], [])
+    if sweep:
+        layers = [*given, *layers[1:]]  # what --resume put first is the sweep's own recipe, without its combinations
+    if flags.sweep or sweep:
+        print(run_sweep(EXPERIMENTS[flags.task], layers, flags.sweep or sweep, out, settings(flags)))
         return
     baseline = None if flags.compare is None else baseline_recipe(recipe, layers, flags.compare)
     if flags.resume:
@@ -180,8 +183,8 @@ def run_predict(flags: argparse.Namespace) -> None:
 
     if flags.source is None or flags.target is None:
         raise UserError("predict wants --source RUN (the folder of a finished run) and --target FOLDER (the images)")
-    unused = {"--seeds": flags.seeds, "--steps": flags.steps, "--split": flags.split, "--set": flags.set or None}
-    given = [name for name, value in unused.items() if value is not None]
+    own = ("task", "source", "target", "out", "device", "strict", "deterministic", "data_root", "download")
+    given = [f"--{name.replace('_', '-')}" for name, value in vars(flags).items() if name not in own and value]
     if given:
         raise UserError(
             f"predict takes the run as it is and no {given[0]}; of several seeds name one: --source RUN/seed-N"

@@ -9,7 +9,8 @@ from uda.errors import UserError
 from uda.experiments.parts import dataset_name
 from uda.layers import assignment, is_frozen, named_data, named_size, published_layers, read_layer, written_out
 from uda.places import check_out
-from uda.recipe import Recipe, build, differences
+from uda.recipe import RECIPES, Recipe, build, differences
+from uda.ssl.placebo import PREFIX
 
 
 def recipe_layers(flags: argparse.Namespace) -> list[dict[str, Any]]:
@@ -43,6 +44,10 @@ def flag_layer(flags: argparse.Namespace) -> dict[str, Any]:
         "image_size": flags.image_size,
         "strict": flags.strict,
     }
+    fields = type(RECIPES[flags.task].model_fields["data"].default).model_fields
+    for key, value in data.items():
+        if value is not None and key not in fields:
+            raise UserError(f"--{key} means nothing to task '{flags.task}'; leave it out, or choose another --task")
     encoder = {"backbone": flags.backbone, "weights": flags.weights, "freeze": flags.freeze}
     training = {"steps": flags.steps, "batch_size": flags.batch_size}
     layer: dict[str, Any] = {}
@@ -68,9 +73,11 @@ def baseline_recipe(recipe: Recipe, layers: Sequence[dict[str, Any]], overrides:
     would differ, or the seeds would.
     """
     placebo = "placebo" in overrides
+    if placebo and (not recipe.objectives or any(name.startswith(PREFIX) for name in recipe.objectives)):
+        raise UserError("--compare placebo wants an --objective, whose answers the other arm has at random")
     changes = [assignment(text) for text in overrides if text != "placebo"] or ([] if placebo else [_bare(recipe)])
     if placebo:
-        changes.append({"objectives": {f"placebo:{name}": options for name, options in recipe.objectives.items()}})
+        changes.append({"objectives": {f"{PREFIX}{name}": options for name, options in recipe.objectives.items()}})
     kept = []
     for layer in map(written_out, layers):
         # Options that were set without a method's name are those of this arm's method.

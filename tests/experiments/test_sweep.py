@@ -8,7 +8,7 @@ import pytest
 
 from tests.experiments.pretraining import OF_A_RUN, metrics_of, pretrain
 from tests.report.reading import read
-from tests.tiny import draw_classes
+from tests.tiny import command, draw_classes
 from uda.errors import UserError
 from uda.experiments import sweep
 from uda.experiments.sweep import parse_sweep
@@ -52,7 +52,7 @@ def test_every_combination_has_a_folder_and_a_row(swept: Path) -> None:
         for temperature in (0.1, 0.5)
         for gray in ("0", 0.2)
     ]
-    files = {"recipe.yaml", "metrics.json", "sweep.csv", "report.html"}
+    files = {"recipe.yaml", "sweep.json", "metrics.json", "sweep.csv", "report.html"}
     assert {entry.name for entry in swept.iterdir()} == {*folders, *files}
     assert all({entry.name for entry in (swept / name).iterdir()} == OF_A_RUN for name in folders)
     content = metrics_of(swept)
@@ -89,6 +89,14 @@ def test_a_sweep_goes_on_where_it_stopped(photos: Path, tmp_path: Path, swept: P
     assert pretrain(photos, tmp_path / "run", *half, "--resume", objective="simclr", steps=1) == 0
     assert begun[2:] == begun[1:2]  # the first is kept as it is
     assert metrics_of(tmp_path / "run")["sweep"] == metrics_of(swept)["sweep"][::2]
+
+
+def test_resume_alone_goes_on_with_the_sweep_that_was_begun(swept: Path) -> None:
+    before = (swept / "metrics.json").read_text()
+    (swept / "report.html").unlink()
+    assert command("--task", "pretrain", "--resume", "--out", swept) == 0
+    assert (swept / "metrics.json").read_text() == before
+    assert (swept / "report.html").is_file()
 
 
 def test_a_combination_of_another_recipe_is_not_taken_for_this_one(photos: Path, swept: Path, capsys: Any) -> None:

@@ -1,6 +1,7 @@
 """A grid of recipes: every combination of some values, each run in a folder of its own, and one table above them."""
 
 import itertools
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,6 +19,19 @@ from uda.report.page import Section
 from uda.training.outputs import write_json, write_text
 
 _COMMA = re.compile(r",(?![^\[]*\])")  # none inside brackets, which hold one value: [knn, linear]
+
+
+BEGUN = "sweep.json"
+"""What a sweep was begun with: its values, and the recipe's layers as they were given, for --resume to go on with."""
+
+
+def read_begun(out: Path) -> tuple[list[Tree], list[str]] | None:
+    """Return the layers and the values that the sweep in `out` was begun with; None where there is none."""
+    path = out / BEGUN
+    if not path.is_file():
+        return None
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return list(content["layers"]), list(content["sweep"])
 
 
 def parse_sweep(texts: Sequence[str]) -> list[list[str]]:
@@ -52,6 +66,7 @@ def run_sweep(
         grid.append((combination, recipe))
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "recipe.yaml", build(layers).dump())
+    write_json(out / BEGUN, {"sweep": list(texts), "layers": list(layers)})
     rows: list[dict[str, Any]] = []
     for combination, recipe in grid:
         folder = out / _folder(combination)

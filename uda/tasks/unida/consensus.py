@@ -18,15 +18,20 @@ def neighbors_answers(features: Tensor, bank: Tensor, answers: Tensor, neighbors
     """Return for each image the mean answer of its nearest ones in a bank by cosine similarity.
 
     features: (M, D); bank: (N, D) with answers (N, K), rows of which sum to 1 → (M, K). themselves: the features are
-    the bank's, row by row, and no image is its own neighbor. Of fewer others all are taken.
+    the bank's, row by row; no image is its own neighbor, nor that of a stranger with the very same features, so that
+    an image has one answer whether it comes with the target or alone. Of fewer others all are taken.
     """
+    if len(bank) == 1:  # there is nobody else to ask
+        return answers.expand(len(features), -1)
     queries, bank = F.normalize(features), F.normalize(bank)
     found = []
     for first in range(0, len(queries), 1024):  # memory stays at 1,024 × N
         similarity = queries[first : first + 1024] @ bank.T
         if themselves:
             similarity.diagonal(first).fill_(-torch.inf)
-        nearest = similarity.topk(min(neighbors, len(bank) - themselves), dim=1).indices
+        else:
+            similarity.masked_fill_(similarity > 1 - 1e-6, -torch.inf)
+        nearest = similarity.topk(min(neighbors, len(bank) - 1), dim=1).indices
         found.append(answers[nearest].mean(1))
     return torch.cat(found)
 
