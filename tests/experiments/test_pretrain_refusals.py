@@ -72,7 +72,7 @@ def test_parts_that_fit_are_not(layer: dict[str, Any]) -> None:
         ((), "mae", "smallconv", "objective 'mae' needs the tokens of a ViT, which pre-training 'smallconv' on "),
         ((), "visual_words", "smallvit", "objective 'visual_words' needs the unpooled feature map, which pre-training"),
         (("--labels", "2"), "rotation", "smallconv", "--labels asks for 2 labels for 3 classes; ask for at least 3"),
-        (("--target", "here"), "rotation", "smallconv", "unknown recipe key 'data.target'"),
+        (("--target", "here"), "rotation", "smallconv", "--target means nothing to task 'pretrain'"),
         ((), "rotatoin", "smallconv", "unknown objective 'rotatoin': did you mean rotation"),
     ],
 )

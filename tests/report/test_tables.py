@@ -5,12 +5,18 @@ import pytest
 
 from uda.metrics import UNIDA_METRICS
 from uda.report import tables
+from uda.tasks.pretrain import Pretrain
 
 
-def test_every_metric_of_universal_adaptation_has_a_name_and_a_definition():
-    assert set(tables.METRICS) == set(UNIDA_METRICS)
+def test_every_metric_has_a_name_and_a_definition():
+    assert {*UNIDA_METRICS, *Pretrain.metric_names, "accuracy", "linear_accuracy", "alignment"} <= set(tables.METRICS)
     assert all(m.title and m.definition.endswith(".") for m in tables.METRICS.values())
     assert all("oracle" in tables.METRICS[name].title for name in ("nmi", "h3_score"))
+
+
+def test_what_is_no_share_is_not_per_cent():
+    frame = tables.metrics_table({"effective_rank": 12.34567, "knn_accuracy": 0.5, "finetune_accuracy_40_labels": 0.25})
+    assert list(frame["value"]) == ["50.0 %", "12.35", "25.0 %"]
 
 
 def test_metrics_are_per_cent_and_undefined_ones_dashes():

@@ -73,7 +73,7 @@ ORACLE_NOTE = (
 
 def readable(name: str) -> str:
     """Return the name under which a metric is shown."""
-    return METRICS[name].title if name in METRICS else name.replace("_", " ").capitalize()
+    return METRICS[name].title if name in METRICS else name.replace("_", " ")
 
 
 def is_share(name: str) -> bool:
