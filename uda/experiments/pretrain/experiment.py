@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import pandas as pd
 import torch
 
 from uda.datasets.packed import SquareImages
@@ -32,6 +31,7 @@ from uda.ssl import Info, Need, find_objective
 from uda.ssl.views import NoAugmentation
 from uda.tasks import find_method
 from uda.tasks.pretrain import Pool, Pretrain
+from uda.training.history import History
 
 _SHOWN = 1500
 """Images in the report's map of features."""
@@ -141,7 +141,6 @@ class PretrainExperiment(Experiment):
         assert isinstance(encoder, TimmEncoder)
         write_backbone(folder / "backbone.safetensors", encoder)
         rows = spread(len(loaded.train.table), _SHOWN)
-        history = folder / "history.csv"
         write_pretrain_report(
             folder / "report.html",
             PretrainReport(
@@ -149,7 +148,7 @@ class PretrainExperiment(Experiment):
                 recipe=recipe.model_dump(mode="json"),
                 metrics=content["metrics"],
                 ci95=content["ci95"],
-                history=pd.read_csv(history) if history.exists() else pd.DataFrame(),
+                history=History(folder / "history.csv", ()).read(),
                 class_names=loaded.class_names,
                 features=task.encode(task.pool.images, rows).numpy(),
                 labels=task.pool.labels[rows],

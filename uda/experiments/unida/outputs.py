@@ -17,6 +17,7 @@ from uda.nn.encoder import TimmEncoder
 from uda.recipe import UnidaRecipe
 from uda.report.unida import UnidaReport, select_thumbnails, write_unida_report
 from uda.tasks.unida import Answer, UniDA
+from uda.training.history import History
 from uda.training.outputs import write_text
 
 THUMBNAIL = 96
@@ -41,7 +42,6 @@ def write_seed_outputs(
     known = labels if (labels >= 0).any() else None
     shown = select_thumbnails(answer.scores, answer.predictions, answer.confidences, answer.threshold, known)
     sample = spread(len(task.data.source), 1000)
-    history = folder / "history.csv"
     write_unida_report(
         folder / "report.html",
         UnidaReport(
@@ -49,7 +49,7 @@ def write_seed_outputs(
             recipe=recipe.model_dump(mode="json"),
             metrics=content["metrics"],
             ci95=content["ci95"],
-            history=pd.read_csv(history) if history.exists() else pd.DataFrame(),
+            history=History(folder / "history.csv", ()).read(),
             class_names=domains.class_names,
             scores=answer.scores,
             threshold=answer.threshold,

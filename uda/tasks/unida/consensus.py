@@ -99,9 +99,8 @@ class Consensus(Dance):
         rise = min(1.0, self._phase(clock) / self.ramp) if self.ramp else 1.0
         return {name: loss if name == "classification" else rise * loss for name, loss in losses.items()}
 
-    def remember(self, look: Callable[[], Look]) -> None:
+    def remember(self, seen: Look) -> None:
         """Keep all target features and what the classifier says of each."""
-        seen = look()
         self.bank.copy_(seen.features)
         self.bank_answers.copy_(seen.logits.softmax(1))
 

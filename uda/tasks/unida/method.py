@@ -75,7 +75,7 @@ class Method(nn.Module):
     def after_step(self, features: Features) -> None:
         """Move what must move after the optimizer's step."""
 
-    def remember(self, look: Callable[[], Look]) -> None:
+    def remember(self, seen: Look) -> None:
         """Keep what `answers` wants to know of all target images; called before each evaluation."""
 
     def answers(self, features: Tensor, logits: Tensor, of_target: bool) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -164,7 +165,7 @@ class UniDA(Task):
 
     def prepare(self, clock: Clock) -> list[nn.Parameter] | None:
         """Let the method and the objectives look at all target images, where that is due."""
-        self.method.prepare(clock, self._look)
+        self.method.prepare(clock, cache(self._look))  # whoever looks at this step sees the same
         return assign_where_due(self.objectives, self.encoder, lambda: self._views(self.data.target), clock)
 
     def _look(self) -> Look:
@@ -204,12 +205,14 @@ class UniDA(Task):
     def answer(self, images: Images, threshold: float | None = None) -> Answer:
         """Classify images; the threshold is found on their own scores by the recipe's rule unless one is given."""
         features, logits = self.encode(images)
-        tensors = torch.from_numpy(features), torch.from_numpy(logits)
-        probabilities, unknown = self.method.answers(*tensors, of_target=images is self.data.target)
+        return self._answer(Look(torch.from_numpy(features), torch.from_numpy(logits)), threshold, of_target=False)
+
+    def _answer(self, seen: Look, threshold: float | None, of_target: bool) -> Answer:
+        probabilities, unknown = self.method.answers(seen.features, seen.logits, of_target)
         scores = unknown.numpy().astype(np.float64)
         if threshold is None:
             threshold = self.rule(scores, self.data.n_classes)
-        return Answer(features, probabilities.numpy(), scores, threshold)
+        return Answer(seen.features.numpy(), probabilities.numpy(), scores, threshold)
 
     def measure(self, answer: Answer, threshold: float | None = None) -> dict[str, float | None]:
         """Return the metrics of an answer about the target domain, at its own threshold or at another."""
@@ -228,9 +231,9 @@ class UniDA(Task):
 
     def evaluate(self) -> dict[str, float | None]:
         """Classify the target, keep the threshold that was found, and return the metrics."""
-        self._take_target_statistics()
-        self.method.remember(self._look)
-        answer = self.answer(self.data.target)
+        seen = self._look()
+        self.method.remember(seen)
+        answer = self._answer(seen, None, of_target=True)
         self.threshold.fill_(answer.threshold)
         self.last_answer = answer
         return self.measure(answer)
