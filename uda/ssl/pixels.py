@@ -123,11 +123,6 @@ def _bilinear(start: Tensor, length: Tensor, side: int, size: int, mirrored: Ten
     return Taps(places, weights / weights.sum(-1, keepdim=True))
 
 
-def horizontal_flip(images: Tensor, mirrored: Tensor) -> Tensor:
-    """Mirror the images of a (B,) bool mask."""
-    return torch.where(mirrored[:, None, None, None], images.flip(3), images)
-
-
 def where_chosen(
     chosen: Tensor, operation: Callable[..., Tensor], images: Tensor, *parameters: Tensor, **shared: float
 ) -> Tensor:
