@@ -138,9 +138,10 @@ def ssl_cifar(result: dict[str, Any]) -> str:
         f"`python -m benchmarks.ssl_cifar`; {result['budget']:,} images through the trained encoder in every run, "
         f"{training['optimizer']} at {training['lr']}, {training['schedule']} schedule, about 256 images of full size "
         "a step, nothing tuned, the last step counts. Random initial weights; `smallconv` has 0.24 million parameters "
-        "and 128 features, `smallvit` 2.7 million and 192. Test accuracy in percent on 2,000 images (JPEG copies), "
+        "and 128 features, `smallvit` 0.46 million and 96. Test accuracy in percent on 2,000 images (JPEG copies), "
         "mean over seeds; the gain over the untrained weights is paired by seed, with its 95 % interval where there "
-        "are several. Seconds per 1,000 images, on one thread of a shared machine, are an order of magnitude only.",
+        "are several. Seconds per 1,000 images are the processor's, one thread, with views and whatever an "
+        "objective does between epochs, without evaluation.",
         "",
         "| arm | backbone | seeds | kNN | gain | linear | gain | s per 1,000 | effective rank | collapse |",
         "|---|---|---|---|---|---|---|---|---|---|",

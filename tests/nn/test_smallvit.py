@@ -16,17 +16,17 @@ def test_timm_knows_it() -> None:
 def test_shapes_at_any_multiple_of_four_pixels(size: int, tokens: int) -> None:
     encoder = create_encoder("smallvit", "none", size)
     images = torch.rand(2, 3, size, size)
-    assert encoder.dim == 192
-    assert encoder.map(images).shape == (2, tokens, 192)
+    assert encoder.dim == 96
+    assert encoder.map(images).shape == (2, tokens, 96)
     assert torch.allclose(encoder(images), encoder.map(images).mean(1), atol=1e-5)
 
 
 def test_the_size_of_the_model() -> None:
     model = timm.create_model("smallvit", num_classes=0)
-    # a block: 192 · 576 + 576, 192² + 192, 2 · 192 · 768 + 768 + 192, and two norms of 2 · 192
-    block = 192 * 576 + 576 + 192 * 192 + 192 + 2 * 192 * 768 + 768 + 192 + 4 * 192
-    # patches 48 · 192 + 192, positions 64 · 192, the last norm
-    assert sum(p.numel() for p in model.parameters()) == 6 * block + 49 * 192 + 64 * 192 + 2 * 192
+    # a block: 96 · 288 + 288, 96² + 96, 2 · 96 · 384 + 384 + 96, and two norms of 2 · 96
+    block = 96 * 288 + 288 + 96 * 96 + 96 + 2 * 96 * 384 + 384 + 96 + 4 * 96
+    # patches 48 · 96 + 96, positions 64 · 96, the last norm
+    assert sum(p.numel() for p in model.parameters()) == 4 * block + 49 * 96 + 64 * 96 + 2 * 96
 
 
 def test_tensors_load_strictly_whatever_the_image_size() -> None:

@@ -74,7 +74,7 @@ def test_the_encoder_does_not_see_what_it_shall_paint() -> None:
     encoder.eval()
     views = views_of(objective)
     assert views.order is not None
-    assert objective.encode(encoder, views).shape == (4, 16, 192)
+    assert objective.encode(encoder, views).shape == (4, 16, 96)
     hidden = torch.ones(4, 64).scatter_(1, views.order[:, :16], 0.0)
     mask = hidden.view(4, 1, 8, 8).repeat_interleave(4, 2).repeat_interleave(4, 3)
     spoiled = MaskedViews(torch.where(mask > 0, 0.123, views.images), targets=views.targets, order=views.order)
