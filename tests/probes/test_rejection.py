@@ -1,4 +1,3 @@
-import math
 from itertools import pairwise
 
 import numpy as np
@@ -12,14 +11,13 @@ from uda.probes.rejection import find_rule, fixed, otsu
 scores = st.lists(st.floats(0, 3, allow_nan=False), min_size=2, max_size=60)
 
 
-def test_the_fixed_rule_is_half_the_largest_entropy() -> None:
-    # log(4) / 2 = log(2); the scores do not matter
-    assert fixed(np.array([9.0, 0.1]), 4) == pytest.approx(math.log(2))
+def test_the_fixed_rule_takes_the_published_threshold_whatever_the_scores() -> None:
+    assert fixed(np.array([9.0, 0.1]), 0.7) == 0.7
 
 
 def test_otsu_lies_in_the_middle_of_the_gap() -> None:
     # Two values: every cut between them has the same between-class variance, and the middle of the gap is 0.5.
-    assert otsu(np.array([0.0, 0.0, 0.0, 1.0, 1.0]), 4) == pytest.approx(0.5, abs=1 / 256)
+    assert otsu(np.array([0.0, 0.0, 0.0, 1.0, 1.0]), 0.7) == pytest.approx(0.5, abs=1 / 256)
 
 
 def test_otsu_maximizes_the_variance_between_both_sides() -> None:
@@ -31,7 +29,7 @@ def test_otsu_maximizes_the_variance_between_both_sides() -> None:
         low, high = values[values <= threshold], values[values > threshold]
         return len(low) * len(high) * (low.mean() - high.mean()) ** 2
 
-    chosen = between(otsu(values, 4))
+    chosen = between(otsu(values, 0.7))
     # brute force over all cuts between neighboring values; a histogram of 256 bins comes within a percent of it
     ordered = np.sort(values)
     best = max(between((a + b) / 2) for a, b in pairwise(ordered) if a < b)
@@ -40,13 +38,13 @@ def test_otsu_maximizes_the_variance_between_both_sides() -> None:
 
 def test_equal_scores_are_all_kept() -> None:
     values = np.full(7, 0.4)
-    assert not (values > otsu(values, 3)).any()
+    assert not (values > otsu(values, 0.7)).any()
 
 
 @given(scores)
 def test_otsu_lies_between_the_extremes(values: list[float]) -> None:
     array = np.array(values)
-    assert array.min() - 1e-9 <= otsu(array, 4) <= array.max() + 0.5  # a single value's histogram is one unit wide
+    assert array.min() - 1e-9 <= otsu(array, 0.7) <= array.max() + 0.5  # a single value's histogram is one unit wide
 
 
 @given(scores, st.sampled_from([0.5, 2.0, 4.0]))
@@ -54,7 +52,7 @@ def test_otsu_scales_with_the_scores(values: list[float], factor: float) -> None
     # powers of two change no digit of a score, so every image falls into the same bin
     array = np.array(values)
     if np.ptp(array) > 1e-6:
-        assert otsu(array * factor, 4) == pytest.approx(otsu(array, 4) * factor)
+        assert otsu(array * factor, 0.7) == pytest.approx(otsu(array, 0.7) * factor)
 
 
 def test_an_unknown_rule_names_the_nearest() -> None:

@@ -1,25 +1,24 @@
 """Where to draw the line between known and unknown, from unlabelled unknown-scores.
 
-A rule takes the scores (N,) of the target images (higher means more unknown) and the number K of known classes, and
-returns the threshold: an image is unknown where its score exceeds it. No rule sees a label.
+A rule takes the scores (N,) of the target images (higher means more unknown) and the threshold that the method's paper
+fixes beforehand, and returns the one to use: an image is unknown where its score exceeds it. No rule sees a label.
 """
 
-import math
 from collections.abc import Callable
 
 import numpy as np
 
 from uda.errors import unknown_name
 
-Rule = Callable[[np.ndarray, int], float]
+Rule = Callable[[np.ndarray, float], float]
 
 
-def fixed(scores: np.ndarray, n_classes: int) -> float:
-    """Return log(K)/2, half the largest entropy: DANCE's rule (Saito et al., NeurIPS 2020, section 3.3)."""
-    return math.log(n_classes) / 2
+def fixed(scores: np.ndarray, published: float) -> float:
+    """Return the threshold of the method's paper, whatever the scores."""
+    return published
 
 
-def otsu(scores: np.ndarray, n_classes: int, bins: int = 256) -> float:
+def otsu(scores: np.ndarray, published: float, bins: int = 256) -> float:
     """Return the threshold with the largest between-class variance (Otsu, IEEE Trans. SMC 1979, equation 14)."""
     counts, edges = np.histogram(scores, bins=bins)
     centers = (edges[:-1] + edges[1:]) / 2

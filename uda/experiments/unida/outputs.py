@@ -1,6 +1,5 @@
 """What a finished seed leaves behind: backbone, predictions and report."""
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +52,7 @@ def write_seed_outputs(
             class_names=domains.class_names,
             scores=answer.scores,
             threshold=answer.threshold,
-            fixed_threshold=math.log(len(domains.class_names)) / 2,
+            fixed_threshold=task.method.fixed_threshold,
             rejection=recipe.rejection,
             predictions=answer.predictions,
             confidences=answer.confidences,

@@ -47,7 +47,7 @@ class Dance(Method):
         self.temperature, self.eta, self.margin, self.start_at = temperature, eta, margin, start
         self.official = compat == "official"
         self.eps = 1e-5 if self.official else 0.0
-        rho = math.log(setup.n_classes) / 2
+        rho = self.fixed_threshold
         self.rho = math.floor(rho * 100) / 100 if self.official else rho
         self.classifier.normalize_rows = not self.official
         self.memory = MemoryBank(setup.n_target, setup.dim)

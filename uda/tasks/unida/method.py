@@ -1,5 +1,6 @@
 """What an adaptation method is: a classifier and the losses that train it, on features of both domains."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -57,6 +58,11 @@ class Method(nn.Module):
         super().__init__()
         self.setup = setup
         self.classifier = CosineClassifier(setup.dim, setup.n_classes, temperature)
+
+    @property
+    def fixed_threshold(self) -> float:
+        """The unknown-score above which the paper rejects: log(K)/2, half the largest entropy (DANCE, section 3.3)."""
+        return math.log(self.setup.n_classes) / 2
 
     def forward(self, features: Features, clock: Clock) -> dict[str, Tensor]:
         """Return the weighted loss terms of one step."""

@@ -211,7 +211,7 @@ class UniDA(Task):
         probabilities, unknown = self.method.answers(seen.features, seen.logits, of_target)
         scores = unknown.numpy().astype(np.float64)
         if threshold is None:
-            threshold = self.rule(scores, self.data.n_classes)
+            threshold = self.rule(scores, self.method.fixed_threshold)
         return Answer(seen.features.numpy(), probabilities.numpy(), scores, threshold)
 
     def measure(self, answer: Answer, threshold: float | None = None) -> dict[str, float | None]:
@@ -242,6 +242,6 @@ class UniDA(Task):
         """Return the metrics under every rejection rule, beside the threshold each one chose."""
         found: dict[str, dict[str, float | None]] = {}
         for name, rule in RULES.items():
-            threshold = rule(answer.scores, self.data.n_classes)
+            threshold = rule(answer.scores, self.method.fixed_threshold)
             found[name] = {"threshold": threshold, **self.measure(answer, threshold)}
         return found
