@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,11 +13,11 @@ from uda.clock import Clock
 from uda.datasets.cache import Unreadable, default_cache_dir, pack
 from uda.datasets.catalog import find_dataset
 from uda.datasets.packed import PackedImages, SquareImages
-from uda.datasets.streams import FrozenFeatures
+from uda.datasets.streams import FrozenFeatures, Subset
 from uda.datasets.table import ImageTable
 from uda.errors import UserError
 from uda.nn.encoder import Encoder, TimmEncoder, create_encoder
-from uda.probes.frozen import cached_passes, compute_passes, weights_hash
+from uda.probes.frozen import cached_passes, compute_passes, image_ids, weights_hash
 from uda.random import derived_seed
 from uda.recipe import Recipe
 from uda.sections import ImagesRecipe
@@ -119,22 +120,17 @@ def frozen_features(
 
     def augmented(number: int) -> Callable[[Tensor, Tensor], Tensor]:
         # The passes are data, not training: the same for every seed, so that seeds share them.
-        return lambda pixels, rows: augment(Batch(pixels, rows, None, "frozen"), Clock(number, count))
+        return lambda pixels, ids: augment(Batch(pixels, ids, None, "frozen"), Clock(number, count))
 
-    views = [lambda pixels, rows: augment.plain(pixels), *(augmented(number) for number in range(1, count))]
-    key = (
-        f"1 {domain.images.fingerprint} {weights_hash(backbone)} {backbone.name} {augment!r} {recipe.data.packed_size} "
-        f"{recipe.data.fit} {count}"
-    )
-    return FrozenFeatures(
-        cached_passes(
-            default_cache_dir(),
-            key,
-            lambda: compute_passes(
-                backbone, square(recipe, domain.images, device), views, device, domain.table.name, progress
-            ),
-        )
-    )
+    views = [lambda pixels, ids: augment.plain(pixels), *(augmented(number) for number in range(1, count))]
+    key = f"2 {weights_hash(backbone)} {backbone.name} {augment!r} {recipe.data.packed_size} {recipe.data.fit} {count}"
+    images, hashes = square(recipe, domain.images, device), domain.images.hashes
+    title = f"features of {domain.table.name}" if progress else None
+
+    def compute(rows: np.ndarray) -> Tensor:
+        return compute_passes(backbone, Subset(images, rows), image_ids(hashes[rows]), views, device, title)
+
+    return FrozenFeatures(cached_passes(default_cache_dir(), key, hashes, compute))
 
 
 def write_backbone(path: Path, backbone: TimmEncoder) -> None:

@@ -21,42 +21,66 @@ View = Callable[[Tensor, Tensor], Tensor]
 
 @torch.no_grad()
 def compute_passes(
-    encoder: TimmEncoder, images: Images, views: Sequence[View], device: torch.device, name: str, progress: bool
+    encoder: TimmEncoder, images: Images, ids: Tensor, views: Sequence[View], device: torch.device, progress: str | None
 ) -> Tensor:
-    """Return (len(views), N, D) features; a view takes (uint8 images, their rows (B,)) and gives floats in [0, 1]."""
+    """Return (len(views), N, D) features; a view takes (uint8 images, their ids (B,)) and gives floats in [0, 1].
+
+    ids: (N,) int64, what a view may draw its randomness from; progress: what a bar is called, None for none.
+    """
     encoder = encoder.to(device).eval()
     batch_size = 64
     features = torch.empty(len(views), len(images), encoder.dim)
-    bar = tqdm(total=len(images) * len(views), desc=f"features of {name}", unit="image", disable=not progress)
+    bar = tqdm(total=len(images) * len(views), desc=progress, unit="image", disable=progress is None)
     for first in range(0, len(images), batch_size):
         rows = np.arange(first, min(first + batch_size, len(images)))
         pixels = images.batch(rows).to(device)
         for number, view in enumerate(views):
-            features[number, rows] = encoder(view(pixels, torch.from_numpy(rows).to(device))).float().cpu()
+            features[number, rows] = encoder(view(pixels, ids[rows].to(device))).float().cpu()
             bar.update(len(rows))
     bar.close()
     return features
 
 
-def cached_passes(folder: Path, key: str, compute: Callable[[], Tensor]) -> Tensor:
-    """Return `compute()`, kept below `folder` under a hash of `key`.
+def image_ids(hashes: np.ndarray) -> Tensor:
+    """Return 63 bits of each image's hash, (N, 32) uint8 → (N,) int64: the same wherever the image turns up."""
+    words = np.ascontiguousarray(hashes[:, :8]).view("<u8")[:, 0] >> np.uint64(1)
+    return torch.from_numpy(words.astype(np.int64))
 
-    The key must name everything that the features depend on.
+
+def cached_passes(folder: Path, key: str, hashes: np.ndarray, compute: Callable[[np.ndarray], Tensor]) -> Tensor:
+    """Return (passes, N, D) features of images with those hashes (N, 32), computing only rows that are not kept yet.
+
+    They are kept below `folder` image by image under a hash of `key`, which must name everything else that the
+    features depend on: so another label split or another pair of domains finds what an earlier one has computed.
     """
-    path = folder / "features" / f"{hashlib.sha256(key.encode()).hexdigest()}.safetensors"
-    try:
-        return load_file(path)["passes"]
-    except (OSError, SafetensorError, KeyError):  # absent, or cut short by a killed process
-        passes = compute()
+    place = folder / "features" / hashlib.sha256(key.encode()).hexdigest()
+    wanted = {digest.tobytes(): row for row, digest in enumerate(hashes)}  # images with the same content share a row
+    first = np.array([wanted[digest.tobytes()] for digest in hashes], dtype=np.int64)
+    found: dict[int, Tensor] = {}
+    for path in sorted(place.glob("*.safetensors")):
+        with contextlib.suppress(OSError, SafetensorError, KeyError):  # cut short by a killed process
+            kept = load_file(path)
+            for number, digest in enumerate(kept["hashes"].numpy()):
+                if (row := wanted.get(digest.tobytes())) is not None and row not in found:
+                    found[row] = kept["passes"][:, number]
+    missing = np.array(sorted(set(wanted.values()) - found.keys()), dtype=np.int64)
+    if len(missing):
+        passes = compute(missing)
+        _keep(place, hashes[missing], passes)
+        found |= {int(row): passes[:, number] for number, row in enumerate(missing)}
+    return torch.stack([found[int(row)] for row in first], dim=1)
+
+
+def _keep(place: Path, hashes: np.ndarray, passes: Tensor) -> None:
+    path = place / f"{hashlib.sha256(hashes.tobytes()).hexdigest()}.safetensors"
     temporary = path.with_suffix(f".writing-{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({"passes": passes.contiguous()}, temporary)
+        place.mkdir(parents=True, exist_ok=True)
+        save_file({"hashes": torch.from_numpy(hashes), "passes": passes.contiguous()}, temporary)
         temporary.replace(path)
     except (OSError, SafetensorError):  # no room or no right to write there: the features are computed anew next time
         with contextlib.suppress(OSError):
             temporary.unlink()
-    return passes
 
 
 def weights_hash(encoder: TimmEncoder) -> str:
