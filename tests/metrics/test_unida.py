@@ -186,10 +186,7 @@ def all_metrics(**changes):
 
 
 def test_unida_metrics_by_hand():
-    private = [-1] * 6 + [0, 0, 1, 1, -1]
-    features = np.zeros((11, 2))
-    features[6:10] = PRIVATE_FEATURES[:4]
-    found = all_metrics(private_labels=private, features=features)
+    found = all_metrics(nmi=1.0)
     assert tuple(found) == UNIDA_METRICS
     assert found["known_accuracy"] == 0.625
     assert found["unknown_accuracy"] == 0.5
@@ -200,7 +197,7 @@ def test_unida_metrics_by_hand():
     assert found["auroc"] == pytest.approx(17 / 24)
     # Right known .1 .2 .3 .5 are passed 4, 4, 3, 3 times: 14 of all 24 pairs.
     assert found["oscr"] == pytest.approx(14 / 24)
-    assert found["nmi"] == pytest.approx(1.0)
+    assert found["nmi"] == 1.0
     assert found["h3_score"] == pytest.approx(3 / (1.6 + 2 + 1))
 
 
@@ -208,26 +205,15 @@ def test_unida_metrics_agrees_with_its_parts_on_tensors():
     assert all_metrics(labels=torch.tensor([*TRUE, -1])) == all_metrics()
 
 
-def test_without_private_labels_the_oracle_figures_are_undefined():
+def test_without_nmi_the_oracle_figures_are_undefined():
     found = all_metrics()
     assert found["nmi"] is None
     assert found["h3_score"] is None
     assert found["h_score"] is not None
 
 
-def test_an_unlabelled_image_takes_no_part_in_the_clusters():
-    features = np.zeros((11, 2))
-    features[6:10] = PRIVATE_FEATURES[:4]
-    features[10] = [0.0, 1.0]
-    private = [-1] * 6 + [0, 0, 1, 1]
-    assert all_metrics(private_labels=[*private, 2], features=features)["nmi"] == pytest.approx(1.0)
-    features[10] = [1.0, 0.0]  # as a third class it would lie in the cluster of the first
-    assert all_metrics(private_labels=[*private, 2], features=features)["nmi"] == pytest.approx(1.0)
-
-
 def test_unida_metrics_of_unlabelled_images_are_all_undefined():
-    private = [0, 1] * 5 + [0]
-    found = all_metrics(labels=[-1] * 11, private_labels=private, features=np.eye(11))
+    found = all_metrics(labels=[-1] * 11)
     assert tuple(found) == UNIDA_METRICS
     assert set(found.values()) == {None}
 
@@ -247,11 +233,6 @@ def test_unida_metrics_of_a_closed_target():
         ({"closed_predictions": [2] * 11}, "closed_predictions reject images"),
         ({"unknown_scores": [float("nan")] * 11}, "unknown_scores holds NaN"),
         ({"predictions": PRED}, "predictions 10"),
-        (
-            {"private_labels": [0] * 11, "features": np.zeros((11, 2))},
-            "private class for an image whose label is a known",
-        ),
-        ({"private_labels": [-1] * 6 + [0, 0, 1, 1, -1], "features": np.zeros((10, 2))}, "features 10"),
     ],
 )
 def test_unida_metrics_refuses_what_contradicts_itself(changes, message):

@@ -125,9 +125,7 @@ def unida_metrics(
     closed_predictions: ArrayLike,
     unknown_scores: ArrayLike,
     unknown: int,
-    private_labels: ArrayLike | None = None,
-    features: ArrayLike | None = None,
-    seed: int = 0,
+    nmi: float | None = None,
 ) -> dict[str, float | None]:
     """Return every figure of universal domain adaptation by name (`UNIDA_METRICS`), None where undefined.
 
@@ -135,7 +133,7 @@ def unida_metrics(
     predictions:        (N,) classes 0 … K−1, or `unknown` where the method rejects.
     closed_predictions: (N,) classes 0 … K−1: the prediction with rejection switched off.
     unknown_scores:     (N,) higher means more unknown; for AUROC and OSCR.
-    private_labels:     (N,) true private class, −1 if not private; with `features` (N, D) for NMI and H³, else None.
+    nmi:                what `private_nmi` says, for itself and H³.
     Raises ValueError for lengths that differ and for labels that contradict each other.
     """
     true, pred = as_labels(labels, "labels"), as_labels(predictions, "predictions")
@@ -146,13 +144,6 @@ def unida_metrics(
     if (closed == unknown).any():
         raise ValueError("closed_predictions reject images; give the argmax over the known classes alone")
     rows = true >= 0
-    nmi = None
-    if private_labels is not None and features is not None:
-        private = as_labels(private_labels, "private_labels")
-        check_lengths(labels=true, private_labels=private)
-        if ((private >= 0) & rows & (true != unknown)).any():
-            raise ValueError("private_labels name a private class for an image whose label is a known class")
-        nmi = private_nmi(features, np.where(rows, private, -1), seed)
     true, pred, closed, scores = true[rows], pred[rows], closed[rows], scores[rows]
     known = true != unknown
     return {

@@ -111,7 +111,7 @@ def _train(
             if restarted is not None:
                 prefetch.forget()
                 _restart(optimizers, restarted)
-            torch.manual_seed(derived_seed(options.seed, step, "step"))
+            _seed(derived_seed(options.seed, step, "step"), device)
             batches = prefetch.fetch(step, last=step == options.steps - 1)
             losses = _move(task, optimizers, batches, clock, lr, accelerator, options.clip_norm)
             row = {"step": step + 1, "epoch": round((step + 1) * seen / available, 4), "lr": lr}
@@ -180,6 +180,13 @@ def _move(
         terms |= {name: loss.detach() for name, loss in losses.items()}
     task.after_step()
     return terms
+
+
+def _seed(seed: int, device: torch.device) -> None:
+    """Seed torch; `torch.manual_seed` would note a stack trace for a GPU that is not there, at each step."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed_all(seed)
 
 
 def _restart(optimizers: Mapping[str, Optimizer], parameters: Sequence[torch.nn.Parameter]) -> None:
