@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uda.errors import UserError
-from uda.probes.rejection import find_rule, fixed, otsu
+from uda.probes.rejection import RULES, find_rule, fixed, otsu, otsu_or_none
 
 scores = st.lists(st.floats(0, 3, allow_nan=False), min_size=2, max_size=60)
 
@@ -53,6 +53,28 @@ def test_otsu_scales_with_the_scores(values: list[float], factor: float) -> None
     array = np.array(values)
     if np.ptp(array) > 1e-6:
         assert otsu(array * factor, 0.7) == pytest.approx(otsu(array, 0.7) * factor)
+
+
+def test_nothing_is_rejected_where_the_upper_side_is_hardly_unsure() -> None:
+    # Otsu cuts at 0.2; the mean above is 0.4. With a published threshold of 0.3 it would have to be 1.3 · 0.3 = 0.39,
+    # with 0.31 it would have to be 0.403. Twice the published threshold is the largest entropy there can be.
+    values = np.array([0.0, 0.0, 0.0, 0.4, 0.4])
+    assert otsu_or_none(values, 0.3) == otsu(values, 0.3)
+    assert otsu_or_none(values, 0.31) == 0.62
+    assert otsu_or_none(np.array([0.0, 0.0, 0.7]), 0.6) == 1.2
+    assert otsu_or_none(np.full(5, 0.8), 0.3) == 0.8  # nothing to cut, and above what can be
+
+
+@given(scores, st.floats(0.01, 3))
+def test_a_rule_rejects_as_otsu_does_or_nothing(values: list[float], published: float) -> None:
+    array = np.array(values)
+    chosen = otsu_or_none(array, published)
+    assert chosen == otsu(array, published) or not (array > chosen).any()
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_gives_a_finite_threshold(name: str) -> None:
+    assert np.isfinite(RULES[name](np.array([0.1, 0.2, 0.9]), 0.5))
 
 
 def test_an_unknown_rule_names_the_nearest() -> None:
