@@ -71,7 +71,7 @@ def test_metrics_of_one_seed(finished: Path) -> None:
         assert content["std"][name] is None
         interval = content["ci95"][name]
         assert interval is None or interval[0] <= interval[1]
-    assert set(content["by_rejection"]) == {"fixed", "otsu"}
+    assert set(content["by_rejection"]) == {"fixed", "otsu", "otsu_or_none"}
     assert content["by_rejection"]["otsu"]["h_score"] == content["metrics"]["h_score"]
 
 

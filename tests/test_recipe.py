@@ -79,6 +79,12 @@ def test_every_published_recipe_can_be_built() -> None:
 # values
 
 
+def test_a_method_brings_its_own_rejection_rule_unless_the_recipe_names_one() -> None:
+    assert build([{"method": {"name": "dance"}}]).model_dump()["rejection"] == "otsu"
+    assert build([{"method": {"name": "vote"}}]).model_dump()["rejection"] == "otsu_or_none"
+    assert build([{"method": {"name": "vote"}, "rejection": "fixed"}]).model_dump()["rejection"] == "fixed"
+
+
 @pytest.mark.parametrize(
     ("text", "section", "key", "value"),
     [

@@ -87,7 +87,7 @@ class UnidaRecipe(Recipe):
 
     task: Literal["unida"] = "unida"
     data: PairRecipe = PairRecipe()
-    rejection: str = "otsu"
+    rejection: str = "method"  # the method's own rule, by whose name `build` replaces it
 
 
 class PretrainRecipe(Recipe):
@@ -128,6 +128,8 @@ def build(layers: Iterable[Tree]) -> Recipe:
     _check_keys(merged, model, parts)
     recipe = _validated(model, merged | {"task": task, "method": method, "views": views}, "")
     if isinstance(recipe, UnidaRecipe):
+        if recipe.rejection == "method":
+            recipe.rejection = find_method(task, str(method["name"])).rejection
         find_rule(recipe.rejection)
     recipe.method = _with_options(parts.method, method, "method")
     recipe.views = _with_options(parts.views, views, "views")

@@ -5,7 +5,8 @@ from uda.tasks.unida.dance import Dance
 from uda.tasks.unida.method import Features, Look, Method, Setup
 from uda.tasks.unida.source_only import SourceOnly
 from uda.tasks.unida.task import Answer, UniDA, UnidaData
+from uda.tasks.unida.vote import Vote
 
-METHODS: dict[str, type] = {kind.name: kind for kind in (Dance, Consensus, SourceOnly)}
+METHODS: dict[str, type] = {kind.name: kind for kind in (Dance, Vote, Consensus, SourceOnly)}
 
-__all__ = ["METHODS", "Answer", "Features", "Look", "Method", "Setup", "UniDA", "UnidaData"]
+__all__ = ["METHODS", "Answer", "Features", "Look", "Method", "Setup", "UniDA", "UnidaData", "Vote"]

@@ -53,6 +53,8 @@ class Method(nn.Module):
     name: ClassVar[str]
     uses_target: ClassVar[bool] = False
     moves_features: ClassVar[bool] = False
+    rejection: ClassVar[str] = "otsu"
+    """Which of `uda.probes.rejection.RULES` draws the line unless the recipe names another."""
 
     def __init__(self, setup: Setup, *, temperature: Positive = 0.05):
         super().__init__()
