@@ -16,6 +16,7 @@ from uda.experiments.experiment import Settings, loop_options
 from uda.experiments.unida.assemble import Inputs, build_task, check_recipe, method_label, unida_data
 from uda.experiments.unida.domains import Domains
 from uda.recipe import Recipe, UnidaRecipe
+from uda.tasks.unida import Answer, UniDA
 from uda.training.checkpoint import Identity
 from uda.training.loop import train
 from uda.training.outputs import write_json
@@ -40,17 +41,22 @@ def run_seed(
     check_recipe(recipe)
     task = build_task(recipe, unida_data(domains, inputs), inputs.backbone, seed)
     started = time.perf_counter()
-    with tempfile.TemporaryDirectory() as out:
-        identity = Identity(recipe.hash(), domains.fingerprint)
-        train(task, loop_options(recipe, seed, settings), Path(out), identity, settings.device)
+    answer = train_and_answer(task, recipe, seed, settings)
     seconds = time.perf_counter() - started
-    assert task.last_answer is not None
     return {
         "method": method_label(recipe),
         "seed": seed,
         "seconds": round(seconds, 1),
-        "by_rejection": task.measure_by_rule(task.last_answer),
+        "by_rejection": task.measure_by_rule(answer),
     }
+
+
+def train_and_answer(task: UniDA, recipe: UnidaRecipe, seed: int, settings: Settings = CPU) -> Answer:
+    """Train in a temporary folder and return what the last step says of the target."""
+    with tempfile.TemporaryDirectory() as out:
+        train(task, loop_options(recipe, seed, settings), Path(out), Identity(recipe.hash(), "study"), settings.device)
+    assert task.last_answer is not None
+    return task.last_answer
 
 
 def write_result(name: str, content: dict[str, Any], device: torch.device = CPU.device) -> Path:
