@@ -85,6 +85,7 @@ def build_task(recipe: UnidaRecipe, data: UnidaData, backbone: TimmEncoder | Non
     if backbone is None:
         encoder = starting_encoder(recipe, seed)
     else:
+        torch.manual_seed(derived_seed(seed, 0, "initial adapter"))
         encoder = FeatureEncoder(backbone.dim, recipe.encoder.adapter)
     augment = training_view(recipe)
     torch.manual_seed(derived_seed(seed, 0, "initial classifier"))
