@@ -27,7 +27,19 @@ ROOMS["report"] = {"metrics"}  # draws arrays and tables; knows no task
 ALL_ROOMS = set(ROOMS)
 
 # The files at the top, lowest first; each may import any room and what stands before it.
-TOP = ["layers", "places", "sections", "recipe", "experiments", "flags", "api", "pretrained", "cli", "__main__"]
+TOP = [
+    "layers",
+    "places",
+    "sections",
+    "recipe",
+    "experiments",
+    "flags",
+    "api",
+    "estimator",
+    "pretrained",
+    "cli",
+    "__main__",
+]
 
 
 def imported(path: Path) -> set[str]:

@@ -5,13 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from uda.api import Result, adapt, load
+    from uda.estimator import UniversalClassifier
     from uda.pretrained import Pretrained, pretrain
 
-__all__ = ["Pretrained", "Result", "adapt", "load", "pretrain"]
+__all__ = ["Pretrained", "Result", "UniversalClassifier", "adapt", "load", "pretrain"]
 
 _WHERE = {
     "Pretrained": "uda.pretrained",
     "Result": "uda.api",
+    "UniversalClassifier": "uda.estimator",
     "adapt": "uda.api",
     "load": "uda.api",
     "pretrain": "uda.pretrained",

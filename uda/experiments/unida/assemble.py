@@ -76,7 +76,7 @@ def unida_data(domains: Domains, inputs: Inputs) -> UnidaData:
     return UnidaData(inputs.source, source_labels, inputs.target, target_labels, domains.class_names)
 
 
-def build_task(recipe: UnidaRecipe, data: UnidaData, backbone: TimmEncoder | None, seed: int) -> UniDA:
+def build_task(recipe: UnidaRecipe, data: UnidaData, backbone: Encoder | None, seed: int) -> UniDA:
     """Return the task with its initial weights, which depend on the seed alone: arms of a comparison share them.
 
     backbone: the one that has computed the features in frozen mode, else None.
