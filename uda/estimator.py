@@ -76,7 +76,7 @@ class UniversalClassifier(ClassifierMixin, BaseEstimator):
 
         Without X_target there is nothing to adapt to: `source_only` is trained whatever the method, and nothing is
         rejected, because no line between known and unknown can be drawn where all is known. Raises UserError for a
-        value that is of no use and ValueError for arrays that are (not finite, sparse, of other widths, one class).
+        parameter of no use, ValueError for such arrays (not finite, of other widths, one class), TypeError for sparse.
         """
         recipe = self._recipe(adapts=X_target is not None)
         device = choose_device(self.device)
