@@ -1,9 +1,3 @@
-import dataclasses
-import os
-import signal
-import threading
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +6,8 @@ import pandas as pd
 import pytest
 import torch
 from scipy.sparse import csr_matrix
-from sklearn import config_context
-from sklearn.model_selection import GridSearchCV, cross_val_score
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
 
+from tests.feature_pair import NAMES, WIDTH, Pair, make_pair, quick
 from tests.tiny import tiny_domains, tiny_recipe
 from uda import UniversalClassifier
 from uda.datasets.streams import FrozenFeatures
@@ -27,37 +18,12 @@ from uda.experiments.unida.experiment import UnidaExperiment
 from uda.tasks.unida import METHODS
 from uda.training.checkpoint import Identity
 
-NAMES = np.array(["ant", "bee", "cow", "dog", "elk", "fox"])
-WIDTH = 128
 CPU = torch.device("cpu")
-
-
-@dataclasses.dataclass(frozen=True)
-class Pair:
-    """Features of both domains: classes 0, 1, 2 in both, 3 in the source alone, 4 and 5 in the target alone."""
-
-    source: np.ndarray
-    source_classes: np.ndarray
-    target: np.ndarray
-    target_classes: np.ndarray
 
 
 @pytest.fixture(scope="module")
 def pair() -> Pair:
-    generator = np.random.default_rng(0)
-    centers = 4 * np.linalg.qr(generator.normal(size=(WIDTH, 6)))[0].T  # orthogonal: no class is like another
-    shift = 0.1 * generator.normal(size=WIDTH)
-    source_classes, target_classes = np.arange(120) % 4, np.array([0, 1, 2, 4, 5])[np.arange(150) % 5]
-    source = centers[source_classes] + 0.1 * generator.normal(size=(120, WIDTH))
-    target = centers[target_classes] + 0.1 * generator.normal(size=(150, WIDTH)) + shift
-    return Pair(source, source_classes, target, target_classes)
-
-
-def quick(**parameters: Any) -> UniversalClassifier:
-    """Return a classifier that trains in a moment."""
-    return UniversalClassifier(
-        **{"steps": 10, "batch_size": 16, "lr": 0.1, "random_state": 0, "device": "cpu"} | parameters
-    )
+    return make_pair()
 
 
 @pytest.fixture(scope="module")
@@ -261,86 +227,3 @@ def test_one_class_is_refused_as_user_error_and_value_error(pair: Pair) -> None:
     for kind in (UserError, ValueError):
         with pytest.raises(kind, match="y holds one class, 'bee': give source features of at least two"):
             quick().fit(pair.source, np.full(120, "bee"), pair.target)
-
-
-# --- manners
-
-
-def test_the_random_state_decides_and_the_callers_randomness_stays(pair: Pair) -> None:
-    def scores(state: Any) -> np.ndarray:
-        return quick(random_state=state).fit(pair.source, pair.source_classes, pair.target).unknown_score(pair.target)
-
-    torch.manual_seed(3)
-    expected = torch.rand(2)
-    torch.manual_seed(3)
-    first = scores(1)
-    assert torch.equal(torch.rand(2), expected)
-    assert np.array_equal(scores(np.int64(1)), first)
-    assert not np.array_equal(scores(2), first)
-    assert not np.array_equal(scores(None), scores(None))
-    assert np.array_equal(scores(np.random.RandomState(4)), scores(np.random.RandomState(4)))
-
-
-def test_it_prints_nothing_warns_of_nothing_and_leaves_no_file(
-    pair: Pair, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        quick().fit(pair.source, pair.source_classes, pair.target).predict(pair.target)
-    assert list(tmp_path.iterdir()) == []
-    assert capfd.readouterr() == ("", "")
-
-
-def test_it_does_not_keep_the_features_that_it_has_learned_from(pair: Pair, adapted: UniversalClassifier) -> None:
-    assert len(adapted.task_.data.source) == len(adapted.task_.data.target) == 0
-    assert adapted.task_.last_answer is None
-
-
-def test_ctrl_c_stops_and_is_no_failed_fit(pair: Pair) -> None:
-    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        quick(steps=10**6).fit(pair.source, pair.source_classes, pair.target)
-    timer.join()
-
-
-# --- in scikit-learn's tools
-
-
-@pytest.fixture
-def routing() -> Iterator[None]:
-    with config_context(enable_metadata_routing=True):
-        yield
-
-
-@pytest.mark.usefixtures("routing")
-@pytest.mark.parametrize("scale_target", [True, False])
-def test_a_pipeline_transforms_the_target_only_if_told_to(pair: Pair, scale_target: bool) -> None:
-    steps = [("scale", StandardScaler()), ("adapt", quick().set_fit_request(X_target=True))]
-    whole = Pipeline(steps, transform_input=["X_target"] if scale_target else None)
-    whole.fit(pair.source, pair.source_classes, X_target=pair.target)
-    scaler = StandardScaler().fit(pair.source)
-    target = scaler.transform(pair.target) if scale_target else pair.target
-    by_hand = quick().fit(scaler.transform(pair.source), pair.source_classes, target)
-    assert whole[-1].threshold_ == by_hand.threshold_
-    assert np.array_equal(whole.predict(pair.target), by_hand.predict(scaler.transform(pair.target)))
-
-
-@pytest.mark.usefixtures("routing")
-def test_a_grid_search_chooses_a_methods_option(pair: Pair) -> None:
-    options = [{"temperature": 0.05}, {"temperature": np.float64(0.5)}]
-    search = GridSearchCV(
-        quick().set_fit_request(X_target=True), {"method_options": options}, cv=2, error_score="raise"
-    )
-    search.fit(pair.source, pair.source_classes, X_target=pair.target)
-    assert search.best_params_["method_options"] in options
-    alone = quick(method_options=search.best_params_["method_options"])
-    alone.fit(pair.source, pair.source_classes, pair.target)
-    assert np.array_equal(search.predict(pair.target), alone.predict(pair.target))
-
-
-def test_cross_validation_without_a_target(pair: Pair) -> None:
-    scores = cross_val_score(quick(), pair.source, NAMES[pair.source_classes], cv=3, error_score="raise")
-    assert scores.min() > 0.9

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -38,10 +39,10 @@ class UniversalClassifier(ClassifierMixin, BaseEstimator):
     It is the frozen mode of `uda.adapt` on features that are there already: same methods, same loop, same numbers.
 
     method: one of `uda.tasks.unida.METHODS`, with its options in `method_options`; rejection: the rule that finds the
-    threshold on the target's unknown-scores; adapter: a residual network between features and classifier, without which
-    features cannot move; batch_size: rows of each domain in a step; unknown_label: what `predict` returns where it
-    rejects (None: "unknown" among names, −1 among numbers); random_state: an int is the seed itself; device: where to
-    train, "cpu" or "cuda" (None: cuda where there is one); predictions are always made on the CPU.
+    threshold on the target's unknown-scores ("method": the method's own); adapter: a residual network between features
+    and classifier, without which features cannot move; batch_size: rows of each domain in a step; unknown_label: what
+    `predict` returns where it rejects (None: "unknown" among names, −1 among numbers); random_state: an int is the seed
+    itself; device: where to train, "cpu" or "cuda" (None: cuda where there is one); predictions are made on the CPU.
 
     After `fit`: `classes_`, `threshold_`, `unknown_label_`, `n_features_in_`, `feature_names_in_` (of named columns).
     """
@@ -51,7 +52,7 @@ class UniversalClassifier(ClassifierMixin, BaseEstimator):
         method: str = "dance",
         *,
         method_options: Mapping[str, Any] | None = None,
-        rejection: str = "otsu",
+        rejection: str = "method",
         adapter: bool = False,
         steps: int = 300,
         batch_size: int = 64,
@@ -150,7 +151,7 @@ class UniversalClassifier(ClassifierMixin, BaseEstimator):
 
 
 def _trained(recipe: UnidaRecipe, data: UnidaData, device: torch.device) -> UniDA:
-    """Return the trained task, on the CPU and without the features that it has learned from."""
+    """Return the trained task, on the CPU and without what it has learned from, as `uda.load` restores one."""
     seed = recipe.seeds[0]
     options = loop_options(recipe, seed, Settings(device, progress=False))
     assert isinstance(data.source, FrozenFeatures)
@@ -163,9 +164,10 @@ def _trained(recipe: UnidaRecipe, data: UnidaData, device: torch.device) -> UniD
             train(task, options, Path(folder), Identity("", ""), device)
         except Interrupted as stopped:  # Ctrl-C; a search over parameters would take it for a failed fit and go on
             raise KeyboardInterrupt from stopped
-    nothing, empty = np.full(0, -1, dtype=np.int64), _frozen(np.zeros((0, backbone.dim), dtype=np.float32))
-    task.data, task.last_answer = UnidaData(empty, nothing, empty, nothing, data.class_names), None
-    return task.to("cpu").eval()
+        source, target = (FrozenFeatures(torch.empty(1, len(side), 0)) for side in (data.source, data.target))
+        kept = build_task(recipe, replace(data, source=source, target=target), backbone, seed)
+        kept.load_state_dict(task.state_dict())
+    return kept.eval()
 
 
 def _array(values: Any) -> Any:
