@@ -23,6 +23,14 @@ from tests.tiny import SMALL
         (("--source", "/no/such/folder", "--target", "/none"), ["/no/such/folder", "there is no such folder"]),
         (("--set", "training.lrr=1"), ["unknown recipe key 'training.lrr': did you mean training.lr"]),
         (("--set", "rejection=ots"), ["unknown rejection rule 'ots': did you mean otsu"]),
+        (
+            ("--set", "selection=sdn"),
+            ["unknown selection rule 'sdn': did you mean snd", "known: dev, entropy, iwv, last,"],
+        ),
+        (
+            ("--set", "data.source_holdout=0.6"),
+            ["'data.source_holdout' cannot be '0.6': Input should be less than or equal to 0.5"],
+        ),
         (("--setting", "opn"), ["data.setting", "'opn'", "open-partial"]),
         (("--stesp", "5"), ["unknown flag '--stesp': did you mean --steps", "--help"]),
         (("--step=5",), ["unknown flag '--step': did you mean --steps"]),
@@ -68,6 +76,14 @@ def test_an_objective_that_does_not_fit(said: Any, ends: Any, tmp_path: Path) ->
 
 def test_an_adapter_without_frozen_features(said: Any, ends: Any) -> None:
     assert "encoder.adapter=true needs frozen features; add --freeze" in said(*ends, *SMALL, "encoder.adapter=true")
+
+
+@pytest.mark.parametrize("rule", ["iwv", "dev"])
+def test_a_selection_by_held_out_images_without_any(said: Any, ends: Any, rule: str, tmp_path: Path) -> None:
+    message = said(*ends, *SMALL, f"selection={rule}", "--out", tmp_path / "out")
+    assert f"selection={rule} needs source images that are not trained on; hold some out with" in message
+    assert "data.source_holdout=0.1`, or choose a rule that needs none: last, entropy, snd, mixval" in message
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_view_larger_than_what_is_stored(said: Any, ends: Any) -> None:

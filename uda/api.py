@@ -21,9 +21,11 @@ from uda.experiments.unida.outputs import predictions_table
 from uda.layers import Tree, is_frozen, named_data, published_layers, read_layer
 from uda.nn.encoder import TimmEncoder, create_encoder
 from uda.places import check_out, choose_device, new_folder
+from uda.probes.selection import LAST
 from uda.recipe import UnidaRecipe, build_as
 from uda.tasks.unida import UniDA, UnidaData
 from uda.training.checkpoint import load_checkpoint
+from uda.training.selected import load_selected
 
 
 @dataclass
@@ -121,7 +123,9 @@ def restore(result: Result) -> tuple[UniDA, TimmEncoder | None]:
     source, target = _Counted(counts["source"]), _Counted(counts["target"])
     nothing = np.full(0, -1, dtype=np.int64)
     task = build_task(own, UnidaData(source, nothing, target, nothing, result.classes), backbone, seed)
-    if load_checkpoint(folder / "checkpoint", task, {}, None) is None:
+    if recipe.selection != LAST:
+        load_selected(folder, task, None)
+    elif load_checkpoint(folder / "checkpoint", task, {}, None) is None:
         raise UserError(f"'{folder}' has no checkpoint to predict with; run it again")
     task.to(result.device)
     if recipe.training.channels_last:  # the layout of the run, and so its very figures

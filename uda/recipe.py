@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from uda.errors import UserError, unknown_name
 from uda.layers import Tree, assignment, parsed, published_layers, read_layer, written_out
 from uda.probes.rejection import find_rule
+from uda.probes.selection import LAST, find_validator
 from uda.sections import EncoderRecipe, ImagesRecipe, PairRecipe, PoolRecipe, Section, TrainingRecipe
 from uda.ssl import Objective, find_objective, find_random_views
 from uda.tasks import METHODS, find_method
@@ -88,6 +89,14 @@ class UnidaRecipe(Recipe):
     task: Literal["unida"] = "unida"
     data: PairRecipe = PairRecipe()
     rejection: str = "method"  # the method's own rule, by whose name `build` replaces it
+    selection: str = LAST  # which evaluation's weights are the answer: the last one's, or the best by a validator
+
+    def identity(self) -> Tree:
+        """Return all that decides the numbers of one seed; with a selection, so does what there is to select from."""
+        content = super().identity()
+        if self.selection != LAST:
+            content["training"]["evaluate_every"] = self.training.evaluate_every
+        return content
 
 
 class PretrainRecipe(Recipe):
@@ -131,6 +140,8 @@ def build(layers: Iterable[Tree]) -> Recipe:
         if recipe.rejection == "method":
             recipe.rejection = find_method(task, str(method["name"])).rejection
         find_rule(recipe.rejection)
+        if recipe.selection != LAST:
+            find_validator(recipe.selection)
     recipe.method = _with_options(parts.method, method, "method")
     recipe.views = _with_options(parts.views, views, "views")
     for name, objective in parts.objectives.items():

@@ -36,6 +36,7 @@ class PairRecipe(ImagesRecipe):
     target: str | None = None
     setting: Literal["closed", "partial", "open", "open-partial"] | None = None
     split: str | None = None
+    source_holdout: float = Field(0, ge=0, le=0.5)  # share of each source class kept from training, for validators
 
 
 class PoolRecipe(ImagesRecipe):

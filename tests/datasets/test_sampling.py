@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uda.datasets.sampling import ClassBalanced, Shuffled, shuffled, spread
+from uda.datasets.sampling import ClassBalanced, Shuffled, held_out, shuffled, spread
 from uda.errors import UserError
 
 
@@ -104,3 +104,15 @@ def test_nothing_to_draw_is_refused() -> None:
 )
 def test_spread_rows_reach_from_the_first_to_the_last(n: int, most: int, rows: list[int]) -> None:
     assert spread(n, most).tolist() == rows
+
+
+def test_a_share_of_every_class_is_held_out() -> None:
+    labels = np.array([0] * 20 + [1] * 4 + [2] + [-1] * 5)
+    rows = held_out(labels, 0.25)
+    # .25·20 = 5; .25·4 = 1; the only image of a class stays; unlabelled rows are not taken
+    assert np.bincount(labels[rows], minlength=3).tolist() == [5, 1, 0]
+    assert rows.tolist() == sorted(set(rows.tolist()))
+    assert held_out(labels, 0.0).tolist() == []
+    assert held_out(np.array([0, 0, 1, 1]), 0.5).tolist() == held_out(np.array([0, 0, 1, 1]), 0.5).tolist()
+    assert len(held_out(np.array([0, 0, 1, 1]), 0.9)) == 2  # one of each class stays
+    assert held_out(np.full(3, -1), 0.5).tolist() == []

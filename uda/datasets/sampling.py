@@ -70,6 +70,20 @@ def spread(n: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(np.int64))
 
 
+def held_out(labels: np.ndarray, share: float) -> np.ndarray:
+    """Return the rows (M,) int64, ascending, to keep away from training: that share of every class, rounded.
+
+    labels: (N,), rows of −1 are never taken; every class keeps at least one row. Nothing but labels and share decides,
+    so that all seeds and arms hold out the same.
+    """
+    rows = random.permutation(len(labels), 0, 0, "held out")
+    taken = [np.arange(0)]
+    for number in np.unique(labels[labels >= 0]):
+        of_class = rows[labels[rows] == number]
+        taken.append(of_class[: min(len(of_class) - 1, int(share * len(of_class) + 0.5))])
+    return np.sort(np.concatenate(taken)).astype(np.int64)
+
+
 def _check(n: int, batch_size: int, purpose: str, what: str = "images") -> None:
     if n < 1:
         raise UserError(f"there are no {what} to draw from for '{purpose}': check the folder and the label sets")

@@ -36,6 +36,25 @@ class Subset:
 
 
 @dataclass(frozen=True)
+class Mixture:
+    """Images each mixed of two: `share` of row `first`, the rest of row `second`; both (M,)."""
+
+    images: Images
+    first: np.ndarray
+    second: np.ndarray
+    share: float
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def batch(self, rows: np.ndarray) -> Tensor:
+        """Return those mixtures, (B, …), rounded where pixels are integers."""
+        first, second = self.images.batch(self.first[rows]), self.images.batch(self.second[rows])
+        mixed = second.float().lerp(first.float(), self.share)
+        return mixed if first.is_floating_point() else mixed.round().to(first.dtype)
+
+
+@dataclass(frozen=True)
 class Stream:
     """Images of one domain in the order in which training draws them.
 

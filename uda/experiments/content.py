@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from uda.experiments.selection import mean_selection
 from uda.metrics import paired_difference, summarize
 
 
@@ -18,7 +19,8 @@ def summary_content(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     first = seeds[0]
     per_seed = {name: [seed["metrics"][name] for seed in seeds] for name in first["metrics"]}
     summaries = {name: summarize(values) for name, values in per_seed.items()}
-    own = ("seeds", "metrics", "std", "ci95", "ci95_kind", "per_seed", "rejection", "by_rejection", "warnings")
+    own = {"seeds", "metrics", "std", "ci95", "ci95_kind", "per_seed", "warnings"}
+    own |= {"rejection", "by_rejection", "selection"}
     content = {key: value for key, value in first.items() if key not in own}
     content |= {
         "seeds": [seed["seeds"][0] for seed in seeds],
@@ -42,6 +44,8 @@ def summary_content(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             }
             for rule in first["by_rejection"]
         }
+    if "selection" in first:
+        content["selection"] = mean_selection([seed["selection"] for seed in seeds])
     return content
 
 

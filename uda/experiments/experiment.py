@@ -109,8 +109,11 @@ class Experiment:
         """Train the task, or finish it with resume."""
         train(task, loop_options(recipe, seed, settings), folder, identity, settings.device, settings.resume)
 
-    def content(self, recipe: Any, loaded: Any, task: Any, seed: int) -> dict[str, Any]:
-        """Return what a seed's `metrics.json` holds; nothing in it depends on when or how fast the run was."""
+    def content(self, folder: Path, recipe: Any, loaded: Any, task: Any, seed: int) -> dict[str, Any]:
+        """Return what a seed's `metrics.json` holds, with the history in `folder`.
+
+        Nothing in it depends on when or how fast the run was.
+        """
         raise TypeError(f"{type(self).__name__} defines no content")
 
     def write(self, folder: Path, recipe: Any, loaded: Any, inputs: Any, task: Any, content: dict[str, Any]) -> None:
@@ -217,7 +220,7 @@ def run_seed(
     settings.say(f"{label}, seed {seed}: {recipe.encoder.backbone} with weights from {origin}")
     identity = Identity(recipe.hash(), loaded.fingerprint, seed)
     experiment.fit(recipe, task, folder, identity, seed, settings)
-    content = experiment.content(recipe, loaded, task, seed)
+    content = experiment.content(folder, recipe, loaded, task, seed)
     experiment.write(folder, own, loaded, inputs, task, content)
     write_json(folder / "metrics.json", content)  # last: a run with this file is a finished one
     return SeedResult(seed, task, content, folder)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from uda.report import canvas, embedding, page, plots, tables
 from uda.report.page import Figure, Section
+from uda.report.selection import selection_section
 
 _PER_GROUP = 12
 _HEADLINES = ("universal_score", "known_accuracy", "unknown_accuracy", "auroc")
@@ -27,6 +28,7 @@ class UnidaReport:
     labels:      (N,) 0 … K−1 known, K unknown, −1 unlabelled; None where the target has no labels.
     target_images: (M, 3, h, w) uint8 thumbnails of the rows `thumbnail_rows` (M,), chosen by `select_thumbnails`.
     source_features (S, D), source_labels (S,), target_features (N, D): for t-SNE; may have no rows.
+    selection:   as in `metrics.json`.
     unreadable:  files left out, with the reason; notes: what was understood of the data, weights used, warnings.
     """
 
@@ -52,6 +54,7 @@ class UnidaReport:
     notes: Sequence[str] = ()
     ci95: Mapping[str, tables.Interval] | None = None
     seed: int = 0
+    selection: Mapping[str, Any] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -261,6 +264,8 @@ def write_unida_report(path: Path, inputs: UnidaReport) -> None:
     if len(inputs.labelled):
         sections.append(_confusion(inputs))
     sections += [_features(inputs), _curves(inputs)]
+    if inputs.selection is not None:
+        sections.append(selection_section(inputs.selection))
     sections += [page.problems(inputs.unreadable, inputs.notes), page.recipe(inputs.recipe)]
     k, n = len(inputs.class_names), len(inputs.predictions)
     subtitle = f"Universal domain adaptation: {n} target images, {k} known classes or unknown"

@@ -37,9 +37,14 @@ class Identity:
 
 
 def save_checkpoint(
-    folder: Path, step: int, task: nn.Module, optimizers: Mapping[str, Optimizer], identity: Identity
+    folder: Path,
+    step: int,
+    task: nn.Module,
+    optimizers: Mapping[str, Optimizer],
+    identity: Identity,
+    keep: int = KEEP,
 ) -> Path:
-    """Write `folder/step-N` whole or not at all, then drop all but the newest two; return its path.
+    """Write `folder/step-N` whole or not at all, then drop all but the newest `keep`; return its path.
 
     Raises UserError where the disk is full; what was saved before stays.
     """
@@ -67,7 +72,7 @@ def save_checkpoint(
                 "one stays; free some space and continue with --resume"
             ) from error
         raise
-    for old in saved_steps(folder)[:-KEEP]:
+    for old in saved_steps(folder)[:-keep]:
         shutil.rmtree(folder / f"step-{old}")
     for left in folder.glob(f"{_TEMPORARY}*"):  # of a process that was killed while it wrote
         shutil.rmtree(left, ignore_errors=True)

@@ -28,6 +28,7 @@ from uda.training.history import History
 from uda.training.optimizers import create_optimizer, set_lr
 from uda.training.prefetch import Prefetch
 from uda.training.schedules import SCHEDULES
+from uda.training.selected import Selected
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class LoopOptions:
     progress: bool
     clip_norm: float = 0.0
     batch_setting: str = "--batch-size"
+    select: str = ""  # the column of the history whose best evaluation is kept (`uda.training.selected`); "": none
 
 
 class Interrupted(Exception):  # noqa: N818  (Ctrl-C is no error)
@@ -94,6 +96,9 @@ def _train(
     if done == 0:
         task.start()
     history.cut(done)
+    selected = Selected(out, options.select, history, identity) if options.select else None
+    if selected is not None:
+        selected.cut(done)
     seen = sum(stream_batch_size(stream) for stream in streams.values())
     available = sum(len(stream.images) for stream in streams.values())
     # Reading one value back is free on a CPU; on a GPU it would make every step wait for the device.
@@ -130,6 +135,8 @@ def _train(
                     rows[-1] |= metrics
                     task.train()
                 history.append(rows)
+                if evaluating and selected is not None:
+                    selected.keep(step + 1, task)
                 bar.set_postfix_str(_postfix(rows[-1], seen * (step + 1 - first) / (time.perf_counter() - started)))
             bar.update()
             if saving:
@@ -142,6 +149,8 @@ def _train(
         metrics = task.evaluate()
         if not saved_steps(checkpoints):
             save_checkpoint(checkpoints, 0, task, optimizers, identity)
+            if selected is not None:
+                selected.keep(0, task)
     return metrics
 
 

@@ -1,5 +1,6 @@
 """A universal adaptation small enough to train in a test: 16-pixel images, three source classes, two of them shared."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,7 @@ def small_task(
     augment: Augment | None = None,
     rejection: str = "fixed",
     batch_size: int = 6,
+    held_out: np.ndarray | None = None,
     **options: object,
 ) -> UniDA:
     data = small_data() if data is None else data
@@ -65,9 +67,8 @@ def small_task(
     made = METHODS[method](Setup(encoder.dim, data.n_classes, len(data.target)), **options)
     info = Info(len(data.target), 0, SIZE, 0, augment, Weak(SIZE))
     heads = [(find_objective(name)(encoder, info), 1.0) for name in objectives]
-    return UniDA(
-        encoder, made, heads, data, augment, lambda images: center_crop(images, SIZE), rejection, batch_size, seed=0
-    )
+    view = partial(center_crop, size=SIZE)
+    return UniDA(encoder, made, heads, data, augment, view, rejection, batch_size, seed=0, held_out=held_out)
 
 
 def run(task: UniDA, out: Path, steps: int = 4, lr: float = 0.01) -> dict[str, float | None]:

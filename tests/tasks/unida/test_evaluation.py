@@ -12,6 +12,7 @@ from tests.tasks.unida.small import N_TARGET, SIZE, run, small_data, small_task
 from uda.errors import UserError
 from uda.metrics import UNIDA_METRICS
 from uda.probes.rejection import RULES
+from uda.probes.selection import COLUMN, VALIDATORS
 from uda.ssl.views import CropFlip, center_crop
 from uda.tasks.unida import METHODS, Answer
 
@@ -20,8 +21,8 @@ from uda.tasks.unida import METHODS, Answer
 def test_evaluation_returns_the_metrics_that_were_promised(tmp_path: Path, method: str) -> None:
     task = small_task(method)
     metrics = run(task, tmp_path)
-    assert set(metrics) == set(task.metric_names) == set(UNIDA_METRICS)
-    assert all(value is not None and 0 <= value <= 1 for value in metrics.values())
+    assert set(metrics) == set(task.metric_names) == {*UNIDA_METRICS, *(COLUMN + name for name in VALIDATORS)}
+    assert all(metrics[name] is not None and 0 <= metrics[name] <= 1 for name in UNIDA_METRICS)
     assert json.dumps(metrics, allow_nan=False)
     last = pd.read_csv(tmp_path / "history.csv").iloc[-1]
     assert last["universal_score"] == pytest.approx(metrics["universal_score"])
@@ -93,7 +94,7 @@ def test_an_unlabelled_target_has_no_metrics_but_an_answer(tmp_path: Path) -> No
     data = dataclasses.replace(small_data(), target_labels=np.full(N_TARGET, -1))
     task = small_task(data=data)
     metrics = run(task, tmp_path, steps=2)
-    assert set(metrics.values()) == {None}
+    assert {metrics[name] for name in UNIDA_METRICS} == {None}
     assert task.last_answer is not None
     assert len(task.last_answer.predictions) == N_TARGET
 

@@ -33,7 +33,7 @@ def test_source_only_never_touches_the_target_in_training(tmp_path: Path) -> Non
     target = task.data.target
     assert isinstance(target, Pixels)
     run(task, tmp_path, steps=3)
-    assert target.reads == 1  # the evaluation at the end, all 30 images at once
+    assert target.reads == 3  # the evaluation at the end: all 30 images at once, and the two halves of the mixtures
 
 
 @pytest.mark.filterwarnings("ignore:Number of distinct clusters")  # k-means on features that coincide

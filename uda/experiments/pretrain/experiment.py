@@ -105,7 +105,9 @@ class PretrainExperiment(Experiment):
         assert isinstance(task.encoder, TimmEncoder)
         return task.encoder.origin
 
-    def content(self, recipe: PretrainRecipe, loaded: PoolLoaded, task: Pretrain, seed: int) -> dict[str, Any]:
+    def content(
+        self, folder: Path, recipe: PretrainRecipe, loaded: PoolLoaded, task: Pretrain, seed: int
+    ) -> dict[str, Any]:
         """Return the figures of the features."""
         assert task.last_metrics is not None
         metrics = task.last_metrics

@@ -99,7 +99,7 @@ class ProbeExperiment(Experiment):
         history.cut(0)
         history.append([row])
 
-    def content(self, recipe: ProbeRecipe, loaded: PoolLoaded, task: Probe, seed: int) -> dict[str, Any]:
+    def content(self, folder: Path, recipe: ProbeRecipe, loaded: PoolLoaded, task: Probe, seed: int) -> dict[str, Any]:
         """Return every figure with its interval."""
         metrics = {name: figure.value for name, figure in task.figures.items()}
         return {

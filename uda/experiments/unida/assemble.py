@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from uda.datasets.sampling import held_out
 from uda.datasets.streams import Images
 from uda.errors import UserError
 from uda.experiments.parts import (
@@ -19,6 +20,7 @@ from uda.experiments.parts import (
 )
 from uda.experiments.unida.domains import Domains
 from uda.nn.encoder import Encoder, FeatureEncoder, TimmEncoder
+from uda.probes.selection import NEED_HELD_OUT, NEED_NONE
 from uda.random import derived_seed
 from uda.recipe import UnidaRecipe
 from uda.ssl import Info, Need
@@ -41,6 +43,11 @@ def check_recipe(recipe: UnidaRecipe) -> None:
         check_objectives(recipe, Need.INDEX, "frozen mode (--freeze)")
     if recipe.encoder.adapter and not recipe.encoder.freeze:
         raise UserError("encoder.adapter=true needs frozen features; add --freeze, or leave the adapter out")
+    if recipe.selection in NEED_HELD_OUT and not recipe.data.source_holdout:
+        raise UserError(
+            f"selection={recipe.selection} needs source images that are not trained on; hold some out with `--set "
+            f"data.source_holdout=0.1`, or choose a rule that needs none: {', '.join(NEED_NONE)}"
+        )
     check_sizes(recipe)
 
 
@@ -104,4 +111,5 @@ def build_task(recipe: UnidaRecipe, data: UnidaData, backbone: Encoder | None, s
         seed,
         backbone_lr_scale=recipe.training.backbone_lr_scale,
         target_statistics=recipe.encoder.batch_statistics == "target",
+        held_out=held_out(data.source_labels, recipe.data.source_holdout),
     )

@@ -4,16 +4,20 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from uda.experiments.content import environment
+from uda.experiments.selection import selection_content
 from uda.experiments.unida.assemble import method_label
 from uda.experiments.unida.domains import Domains
-from uda.metrics import bootstrap_ci, unida_metrics
+from uda.metrics import UNIDA_METRICS, bootstrap_ci, unida_metrics
 from uda.recipe import UnidaRecipe
 from uda.tasks.unida import Answer, UniDA
 
 
-def seed_content(recipe: UnidaRecipe, domains: Domains, task: UniDA, answer: Answer, seed: int) -> dict[str, Any]:
+def seed_content(
+    recipe: UnidaRecipe, domains: Domains, task: UniDA, answer: Answer, seed: int, history: pd.DataFrame
+) -> dict[str, Any]:
     """Return what a seed's `metrics.json` holds; nothing in it depends on when or how fast the run was."""
     metrics = task.measure(answer)
     return {
@@ -28,6 +32,7 @@ def seed_content(recipe: UnidaRecipe, domains: Domains, task: UniDA, answer: Ans
         "per_seed": {name: [value] for name, value in metrics.items()},
         "rejection": {"rule": recipe.rejection, "threshold": answer.threshold},
         "by_rejection": task.measure_by_rule(answer),
+        "selection": selection_content(recipe.selection, history, metrics["universal_score"], len(task.held_out)),
         "source": domains.source.table.name,
         "target": domains.target.table.name,
         "setting": domains.sets.setting,
@@ -65,9 +70,9 @@ def image_bootstrap(
         return lambda rows: figures(rows)[name]
 
     if not (labels >= 0).any():
-        return dict.fromkeys(task.metric_names)
+        return dict.fromkeys(UNIDA_METRICS)
     found: dict[str, list[float] | None] = {}
-    for name in task.metric_names:
+    for name in UNIDA_METRICS:
         if name in ("nmi", "h3_score"):
             found[name] = None
             continue

@@ -1,10 +1,11 @@
 """Universal domain adaptation, as an experiment."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from uda.experiments.experiment import Experiment, SeedResult, Settings
+from uda.experiments.experiment import Experiment, SeedResult, Settings, loop_options
 from uda.experiments.unida.assemble import (
     Inputs,
     build_task,
@@ -18,8 +19,13 @@ from uda.experiments.unida.content import image_bootstrap, seed_content
 from uda.experiments.unida.domains import Domains, Found, decode_domains, find_domains
 from uda.experiments.unida.outputs import backbone_of, write_seed_outputs
 from uda.nn.encoder import create_encoder
+from uda.probes.selection import COLUMN, LAST
 from uda.recipe import UnidaRecipe
 from uda.tasks.unida import Answer, UniDA
+from uda.training.checkpoint import Identity
+from uda.training.history import History
+from uda.training.loop import train
+from uda.training.selected import load_selected
 
 
 class UnidaExperiment(Experiment):
@@ -58,9 +64,20 @@ class UnidaExperiment(Experiment):
         """Return where the backbone's weights came from."""
         return backbone_of(task, inputs).origin
 
-    def content(self, recipe: UnidaRecipe, loaded: Domains, task: UniDA, seed: int) -> dict[str, Any]:
+    def fit(
+        self, recipe: UnidaRecipe, task: UniDA, folder: Path, identity: Identity, seed: int, settings: Settings
+    ) -> None:
+        """Train the task, and go back to the evaluation that the recipe's selection chooses."""
+        selects = recipe.selection != LAST
+        options = replace(loop_options(recipe, seed, settings), select=COLUMN + recipe.selection if selects else "")
+        train(task, options, folder, identity, settings.device, settings.resume)
+        if selects:
+            load_selected(folder, task, identity)
+            task.evaluate()
+
+    def content(self, folder: Path, recipe: UnidaRecipe, loaded: Domains, task: UniDA, seed: int) -> dict[str, Any]:
         """Return the figures of the target."""
-        return seed_content(recipe, loaded, task, _answer(task), seed)
+        return seed_content(recipe, loaded, task, _answer(task), seed, History(folder / "history.csv", ()).read())
 
     def write(
         self, folder: Path, recipe: UnidaRecipe, loaded: Domains, inputs: Inputs, task: UniDA, content: dict[str, Any]

@@ -66,6 +66,7 @@ def write_seed_outputs(
             unreadable=[(image.path, image.reason) for image in domains.unreadable],
             notes=[*domains.lines, f"weights: {origin}", *domains.warnings],
             seed=task.seed,
+            selection=content["selection"],
         ),
     )
 

@@ -1,10 +1,11 @@
 """Universal domain adaptation: the task, and one file a method."""
 
+from uda.probes.answer import Answer
 from uda.tasks.unida.consensus import Consensus
 from uda.tasks.unida.dance import Dance
 from uda.tasks.unida.method import Features, Look, Method, Setup
 from uda.tasks.unida.source_only import SourceOnly
-from uda.tasks.unida.task import Answer, UniDA, UnidaData
+from uda.tasks.unida.task import UniDA, UnidaData
 from uda.tasks.unida.vote import Vote
 
 METHODS: dict[str, type] = {kind.name: kind for kind in (Dance, Vote, Consensus, SourceOnly)}

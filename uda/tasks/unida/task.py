@@ -12,13 +12,16 @@ from torch import Tensor, nn
 from uda.batch import Batch
 from uda.clock import Clock
 from uda.datasets.sampling import ClassBalanced, Shuffled
-from uda.datasets.streams import Images, Stream
-from uda.metrics import private_nmi, unida_metrics
+from uda.datasets.streams import Images, Stream, Subset
+from uda.metrics import UNIDA_METRICS, private_nmi, unida_metrics
 from uda.nn.encoder import Encoder
 from uda.nn.statistics import estimate_batch_statistics
+from uda.probes.answer import Answer
 from uda.probes.rejection import RULES, Rule, find_rule
+from uda.probes.selection import COLUMN, VALIDATORS, validate
 from uda.ssl.objective import Augment, Objective, assign_where_due
 from uda.tasks.task import Task
+from uda.tasks.unida.evidence import gather
 from uda.tasks.unida.method import Features, Look, Method
 
 
@@ -42,38 +45,13 @@ class UnidaData:
         return len(self.class_names)
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What the model says of N images: class 0 … K−1 or K for unknown, with the numbers behind it."""
-
-    features: np.ndarray
-    probabilities: np.ndarray
-    scores: np.ndarray
-    threshold: float
-
-    @property
-    def closed(self) -> np.ndarray:
-        """The best known class of every image, (N,)."""
-        return self.probabilities.argmax(1)
-
-    @property
-    def predictions(self) -> np.ndarray:
-        """The best known class, or K where the score exceeds the threshold, (N,)."""
-        return np.where(self.scores > self.threshold, self.probabilities.shape[1], self.closed)
-
-    @property
-    def confidences(self) -> np.ndarray:
-        """The probability of the best known class, (N,)."""
-        return self.probabilities.max(1)
-
-
 class UniDA(Task):
-    """An encoder, an adaptation method and any auxiliary objectives on the target."""
+    """An encoder, an adaptation method and any auxiliary objectives on the target.
 
-    metric_names: tuple[str, ...] = (
-        *("known_accuracy", "unknown_accuracy", "h_score", "h3_score", "per_class_accuracy"),
-        *("closed_accuracy", "auroc", "oscr", "nmi", "universal_score"),
-    )
+    held_out: rows of the source that are not trained on, for the validators that want such.
+    """
+
+    metric_names: tuple[str, ...] = (*UNIDA_METRICS, *(COLUMN + name for name in VALIDATORS))
     threshold: Tensor
 
     def __init__(
@@ -90,6 +68,7 @@ class UniDA(Task):
         head_lr_scale: float = 1.0,
         backbone_lr_scale: float = 0.1,
         target_statistics: bool = False,
+        held_out: np.ndarray | None = None,
     ):
         super().__init__()
         self.encoder, self.method = encoder, method
@@ -99,6 +78,7 @@ class UniDA(Task):
         self.rule: Rule = find_rule(rejection)
         self.batch_size, self.seed = batch_size, seed
         self.target_statistics = target_statistics
+        self.held_out = np.arange(0) if held_out is None else held_out
         self.lr_scales = (backbone_lr_scale, head_lr_scale)
         # The line found on the target belongs to the model: `predict` uses it on images that come later.
         self.register_buffer("threshold", torch.tensor(float("nan"), dtype=torch.float64))
@@ -109,8 +89,10 @@ class UniDA(Task):
 
     def streams(self) -> dict[str, Stream]:
         """Class-balanced source with labels; shuffled target without, where anything looks at it."""
-        balanced = ClassBalanced(self.data.source_labels, self.batch_size, self.seed, "source")
-        found = {"source": Stream("source", self.data.source, balanced, self.data.source_labels)}
+        labels = self.data.source_labels.copy()
+        labels[self.held_out] = -1  # never drawn
+        balanced = ClassBalanced(labels, self.batch_size, self.seed, "source")
+        found = {"source": Stream("source", self.data.source, balanced, labels)}
         if self.method.uses_target or len(self.objectives):
             shuffled = Shuffled(len(self.data.target), self.batch_size, self.seed, "target")
             found["target"] = Stream("target", self.data.target, shuffled)
@@ -236,13 +218,22 @@ class UniDA(Task):
         return self._nmi[1]
 
     def evaluate(self) -> dict[str, float | None]:
-        """Classify the target, keep the threshold that was found, and return the metrics."""
+        """Classify the target, keep the threshold that was found; return the metrics and the validators' scores."""
         seen = self._look()
         self.method.remember(seen)
         answer = self._answer(seen, None, of_target=True)
         self.threshold.fill_(answer.threshold)
         self.last_answer = answer
-        return self.measure(answer)
+        return self.measure(answer) | self.validate(answer)
+
+    def validate(self, answer: Answer) -> dict[str, float | None]:
+        """Return the scores that need no target label, of an answer about the target."""
+
+        def ask(images: Images) -> Answer:
+            return self.answer(images, answer.threshold)
+
+        source = Subset(self.data.source, self.held_out)
+        return validate(gather(answer, self.data.target, source, self.data.source_labels[self.held_out], ask))
 
     def measure_by_rule(self, answer: Answer) -> dict[str, dict[str, float | None]]:
         """Return the metrics under every rejection rule, beside the threshold each one chose."""
