@@ -1,7 +1,8 @@
-"""Classifier heads and projectors."""
+"""Classifier heads, the discriminator of domains, and projectors."""
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +32,65 @@ class CosineClassifier(nn.Module):
     def normalize_(self) -> None:
         """Normalize the rows in place."""
         self.weight.copy_(F.normalize(self.weight))
+
+
+class BottleneckClassifier(CosineClassifier):
+    """A linear bottleneck and a cosine classifier on it: (B, dim) → (B, classes) logits."""
+
+    def __init__(self, dim: int, classes: int, temperature: float = 0.05, width: int = 256):
+        super().__init__(width, classes, temperature)
+        self.bottleneck = nn.Linear(dim, width)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return cos(projected features, rows) ÷ temperature."""
+        return super().forward(self.bottleneck(features))
+
+
+class OneVsAllClassifier(nn.Module):
+    """One binary classifier a class, (B, dim) → (B, classes) logits of "it is of this class".
+
+    The open-set head of OVANet (Saito and Saenko, ICCV 2021, section 3.1): a row for and a row against each class; the
+    softmax over the two is the sigmoid of the difference of their logits. Rows and features are normalized and divided
+    by a temperature as in `CosineClassifier`.
+    """
+
+    def __init__(self, dim: int, classes: int, temperature: float = 0.05):
+        super().__init__()
+        self.pairs = CosineClassifier(dim, 2 * classes, temperature)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the logit for minus the logit against, class by class."""
+        there, not_there = self.pairs(features).chunk(2, dim=1)
+        return there - not_there
+
+
+class DomainDiscriminator(nn.Module):
+    """Two hidden layers with ReLU, (B, dim) → (B,) logits of "this is a source image"."""
+
+    def __init__(self, dim: int, width: int = 1024):
+        super().__init__()
+        self.layers = mlp((dim, width, width, 1), norm=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the logits."""
+        return self.layers(features)[:, 0]
+
+
+class _Reversed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: float) -> Tensor:
+        ctx.scale = scale
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return -ctx.scale * gradient, None
+
+
+def reverse_gradient(x: Tensor, scale: float) -> Tensor:
+    """Return x, whose gradient will come back times −scale (Ganin et al., JMLR 2016, section 4.2)."""
+    reversed_: Tensor = _Reversed.apply(x, scale)
+    return reversed_
 
 
 def mlp(widths: Sequence[int], last_norm: bool | None = None, norm: bool = True, bias: bool = False) -> nn.Sequential:

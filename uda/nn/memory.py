@@ -42,9 +42,13 @@ class Queue(nn.Module):
         self.register_buffer("position", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
-    def push(self, features: Tensor) -> None:
-        """Write features (B, dim), normalized, over the oldest rows; of more than `size` the last ones count."""
+    def push(self, features: Tensor) -> Tensor:
+        """Write features (B, dim), normalized, over the oldest rows; of more than `size` the last ones count.
+
+        Returns the rows written to, (min(B, size),).
+        """
         features = F.normalize(features.detach().to(self.rows.dtype))[-len(self.rows) :]
         at = (self.position + torch.arange(len(features), device=self.rows.device)) % len(self.rows)
         self.rows[at] = features
         self.position.copy_((self.position + len(features)) % len(self.rows))
+        return at
