@@ -28,6 +28,7 @@ def transport(
     epsilon: float = 0.01,
     kappa: float = math.inf,
     iterations: int = 50,
+    start: Tensor | None = None,
 ) -> Plan:
     """Return the entropic transport plan Q between N rows and K columns, by Sinkhorn's algorithm in the log domain.
 
@@ -37,13 +38,14 @@ def transport(
 
     scores: (..., N, K), the negative cost; counts: (..., N), how often each row is there (0 leaves it out, 2 stands for
     two equal rows; fractions too), so that a = 1 ÷ Σ counts each; masses: (..., K) positive, b. Plans of a batch are
-    independent. The number of iterations is fixed: nothing is read back from the device. The plan carries no gradient.
+    independent. start: (..., K), potentials of the columns to start from (None: zero), such as those of the plan of a
+    moment ago. The number of iterations is fixed: nothing is read back from the device. The plan carries no gradient.
     """
     kernel = (precise(scores) / epsilon).mT.contiguous()  # (..., K, N): sums along the long axis are faster
     log_counts, log_masses = precise(counts).log(), precise(masses).log()
     log_row = -log_counts.logsumexp(-1, keepdim=True)
     relaxed = _relaxation(epsilon, kappa)
-    columns = torch.zeros_like(log_masses)
+    columns = torch.zeros_like(log_masses) if start is None else precise(start)
     for _ in range(iterations):
         rows = relaxed * (log_row - (kernel + columns[..., None]).logsumexp(-2))
         columns = relaxed * (log_masses - (kernel + (rows + log_counts)[..., None, :]).logsumexp(-1))
@@ -85,6 +87,7 @@ def adaptive_filling(similarities: Tensor, prototypes: Tensor, gamma: float, giv
     common ones. Instead of drawing at random, all candidates are added, each with the same fraction of what is missing.
     given: the first so many images are the candidates (None: all).
     """
+    similarities, prototypes = precise(similarities), precise(prototypes)
     near = (similarities.amax(1) > gamma).sum().to(similarities.dtype)
     surplus = 2 * near - len(similarities)  # near ones minus the others
     similarity = similarities[:given]

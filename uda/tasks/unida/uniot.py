@@ -34,8 +34,8 @@ class UniOt(Method):
 
     All this happens behind a linear bottleneck, which makes cosines as large as gamma supposes; it can learn on frozen
     features too. It differs from the paper in a queue that starts full of target features and is never longer than the
-    target, in a fixed number of Sinkhorn iterations in place of a tolerance, and in what adaptive filling adds: all
-    candidates, each counted as the fraction that is missing, in place of a draw.
+    target, in a fixed number of Sinkhorn iterations that start where the last step ended, and in what adaptive filling
+    adds: all candidates, each counted as the fraction that is missing, in place of a draw.
 
     bottleneck: its width; prototypes, queue: numbers of target prototypes and of features remembered (as published for
     Office-31); gamma: cosine above which an image is near a prototype; mu: momentum of the masses; epsilon, kappa:
@@ -47,6 +47,7 @@ class UniOt(Method):
     moves_features: ClassVar[bool] = True
     classifier: BottleneckClassifier
     remembered: Tensor
+    potentials: Tensor
     masses: Tensor
     columns: Tensor
     shares: Tensor
@@ -73,16 +74,16 @@ class UniOt(Method):
         self.classifier = BottleneckClassifier(setup.dim, setup.n_classes, temperature, bottleneck)
         self.target_prototypes = CosineClassifier(bottleneck, prototypes, temperature)
         self.queue = Queue(min(queue, setup.n_target), bottleneck)
-        even = torch.full((setup.n_classes,), 1 / setup.n_classes)
         self.register_buffer("remembered", torch.full((len(self.queue.rows),), -1))  # whose features the queue holds
-        self.register_buffer("masses", even.clone())
+        self.register_buffer("potentials", torch.zeros(setup.n_classes))
+        self.register_buffer("masses", torch.full((setup.n_classes,), 1 / setup.n_classes))
         # The plan of the last evaluation: potentials of its columns, logarithms of what each received as a multiple of
         # the mean, of the number of rows, and of its sum.
         self.register_buffer("columns", torch.zeros(setup.n_classes))
         self.register_buffer("shares", torch.zeros(setup.n_classes))
         self.register_buffer("log_rows", torch.zeros(1))
         self.register_buffer("log_total", torch.zeros(()))
-        self._step: tuple[Tensor, Tensor] | None = None
+        self._step: tuple[Tensor, Tensor, Tensor] | None = None
 
     @property
     def fixed_threshold(self) -> float:
@@ -103,9 +104,9 @@ class UniOt(Method):
         assert features.index is not None
         projected = self.classifier.bottleneck(features.target)
         target = F.normalize(projected)
-        common, received = self._common_classes(target)
+        common, columns = self._common_classes(target)
         private = self._private_classes(target, features.index)
-        self._step = (projected.detach(), received)
+        self._step = (projected.detach(), *columns)
         return super().forward(features, clock) | {
             "common_classes": self.weight * common,
             "private_classes": self.weight * private,
@@ -115,28 +116,32 @@ class UniOt(Method):
         """Remember the target's features and what the classes received."""
         assert features.index is not None
         assert self._step is not None
-        projected, received = self._step
+        projected, potentials, received = self._step
         written = self.queue.push(projected)
         self.remembered[written] = features.index[-len(written) :]
+        self.potentials.copy_(potentials)
         self.masses.mul_(self.mu).add_((1 - self.mu) * received)
         self._step = None
 
-    def _common_classes(self, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the cross-entropy with the plan's classes, over the images that seem common, and the classes' masses.
+    def _common_classes(self, target: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Return the cross-entropy with the plan's classes over the images that seem common, and what is to be kept.
 
-        target: (B, bottleneck), unit rows.
+        That is the potentials and the masses of the plan's columns. target: (B, bottleneck), unit rows.
         """
         prototypes = F.normalize(self.classifier.weight)
         cosines = target @ prototypes.T
         seen = torch.cat([cosines, self.queue.rows.to(target.dtype) @ prototypes.T]).detach()
         rows, counts = adaptive_filling(seen, prototypes, self.gamma, given=len(target))
-        plan = transport(rows, counts, self.masses, self.epsilon, self.kappa, iterations=20).log
-        plan = (plan - _log_total(plan, counts)).exp()  # all copies together sum to 1
-        received = counts.to(plan.dtype) @ plan
+        # The plan of the step before is near: a few iterations from it are worth many from nothing.
+        log_plan, potentials = transport(
+            rows, counts, self.masses, self.epsilon, self.kappa, iterations=10, start=self.potentials
+        )
+        plan = (log_plan - _log_total(log_plan, counts)).exp()  # all copies together sum to 1
+        received = counts @ plan
         confidence, labels = plan[: len(target)].max(1)
         common = (confidence > 1 / counts.sum()) & (received[labels] > 1 / self.setup.n_classes)
         losses = F.cross_entropy(cosines / self.temperature, labels, reduction="none")
-        return (common * losses).sum() / common.sum().clamp_min(1), received
+        return (common * losses).sum() / common.sum().clamp_min(1), (potentials, received)
 
     def _private_classes(self, target: Tensor, index: Tensor) -> Tensor:
         """Return the mean of the global and the local term; target: (B, bottleneck), unit rows."""
