@@ -6,7 +6,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from uda.nn.adapter import ResidualAdapter
-from uda.nn.heads import CosineClassifier, mlp
+from uda.nn.heads import (
+    BottleneckClassifier,
+    CosineClassifier,
+    DomainDiscriminator,
+    OneVsAllClassifier,
+    mlp,
+    reverse_gradient,
+)
 from uda.nn.memory import MemoryBank, Queue
 
 
@@ -40,6 +47,39 @@ def test_the_classifier_has_no_bias_and_ignores_the_length_of_features() -> None
     features = torch.randn(4, 5)
     assert torch.allclose(head(features), head(features * torch.tensor([[0.01], [1.0], [30.0], [5.0]])), atol=1e-5)
     assert head(features).abs().max() <= 1 / 0.05 + 1e-4
+
+
+def test_a_bottleneck_comes_before_the_cosines() -> None:
+    head = BottleneckClassifier(3, 2, temperature=0.5, width=2)
+    with torch.no_grad():
+        head.weight.copy_(torch.tensor([[1.0, 0.0], [0.6, 0.8]]))
+        head.bottleneck.weight.copy_(torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 2.0]]))
+        head.bottleneck.bias.copy_(torch.tensor([1.0, 0.0]))
+    # (5, 9, 4) is projected to (6, 8), a cosine of 0.6 with the first row and 1 with the second, over 0.5
+    assert head(torch.tensor([[5.0, 9.0, 4.0]])).tolist()[0] == pytest.approx([1.2, 2.0])
+
+
+def test_one_vs_all_is_the_row_for_minus_the_row_against() -> None:
+    head = OneVsAllClassifier(2, 2, temperature=0.5)
+    with torch.no_grad():
+        head.pairs.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.6, 0.8]]))
+    # (0.6, 0.8): 0.6 for class 0 and −0.6 against it; 0.8 for class 1 and 1 against; over 0.5
+    assert head(torch.tensor([[6.0, 8.0]])).tolist()[0] == pytest.approx([2.4, -0.4])
+
+
+def test_a_discriminator_gives_one_logit_an_image() -> None:
+    head = DomainDiscriminator(4, width=5)
+    assert head(torch.randn(3, 4)).shape == (3,)
+    assert [p.shape[0] for name, p in head.named_parameters() if "weight" in name] == [5, 5, 1]
+
+
+def test_a_reversed_gradient_comes_back_times_minus_the_scale() -> None:
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    reversed_ = reverse_gradient(x, 0.5)
+    assert torch.equal(reversed_, x)
+    reversed_.square().sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [-1.0, -2.0]  # −½ · 2x
 
 
 def test_a_residual_adapter_starts_as_the_identity_and_can_learn() -> None:
@@ -136,7 +176,8 @@ def test_a_queue_starts_as_directions_and_overwrites_the_oldest() -> None:
     # each divided by its length; the fourth row is still the first one there was
     assert torch.allclose(queue.rows[:3], torch.tensor([[0.6, 0.8], [0.0, -1.0], [1.0, 0.0]]))
     assert torch.equal(queue.rows[3], start[3])
-    queue.push(torch.tensor([[0.0, 7.0], [-1.0, 0.0]], requires_grad=True))  # the fourth row, and round to the first
+    # the fourth row, and round to the first
+    assert queue.push(torch.tensor([[0.0, 7.0], [-1.0, 0.0]], requires_grad=True)).tolist() == [3, 0]
     assert torch.allclose(queue.rows, torch.tensor([[-1.0, 0.0], [0.0, -1.0], [1.0, 0.0], [0.0, 1.0]]))
     assert not queue.rows.requires_grad
     assert queue.position.item() == 1

@@ -6,7 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from uda.ssl.functional import entropy, entropy_separation, neighborhood_clustering
+from uda.ssl.functional import (
+    entropy,
+    entropy_separation,
+    hard_negative_one_vs_all,
+    neighborhood_clustering,
+    open_set_entropy,
+)
 
 
 def random_case(
@@ -216,3 +222,40 @@ def test_bfloat16_is_near_float64() -> None:
     exact = neighborhood_clustering(*case, 1.0)
     *low, index = (x.bfloat16() if x.is_floating_point() else x for x in case)
     assert neighborhood_clustering(*low, index, 1.0).item() == pytest.approx(exact.item(), rel=0.02)
+
+
+def test_one_vs_all_takes_the_own_class_and_the_nearest_other() -> None:
+    logits = torch.tensor([[0.0, math.log(3), 0.0], [math.log(3), -5.0, 0.0]], requires_grad=True)
+    found = hard_negative_one_vs_all(logits, torch.tensor([0, 0]))
+    # image 1: −log ½, and of the others class 1 is the nearest, p = ¾: −log ¼
+    # image 2: −log ¾, and class 2, p = ½: −log ½
+    assert found.item() == pytest.approx((0.693147 + 1.386294 + 0.287682 + 0.693147) / 2, abs=1e-6)
+    found.backward()
+    assert logits.grad is not None
+    # p − 1 for the own class, p for the nearest, nothing for the third; over two images
+    expected = [[-0.25, 0.375, 0.0], [-0.125, 0.0, 0.25]]
+    assert torch.allclose(logits.grad, torch.tensor(expected), atol=1e-6)
+
+
+def test_a_single_class_has_no_negatives() -> None:
+    logits = torch.tensor([[0.0]], requires_grad=True)
+    found = hard_negative_one_vs_all(logits, torch.tensor([0]))
+    found.backward()
+    assert found.item() == pytest.approx(math.log(2))
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+
+
+def test_open_set_entropy_by_hand_and_its_direction() -> None:
+    # p = ½: log 2; p = ¾: ¾·log(4/3) + ¼·log 4 = 0.562335
+    logits = torch.tensor([[0.0, math.log(3)]], dtype=torch.float64, requires_grad=True)
+    found = open_set_entropy(logits)
+    assert found.item() == pytest.approx((math.log(2) + 0.562335) / 2, abs=1e-6)
+    assert torch.autograd.gradcheck(open_set_entropy, (logits,))
+    found.backward()
+    assert logits.grad is not None
+    assert logits.grad[0, 1] < 0  # descending it makes the likelier answer likelier
+    extreme = torch.tensor([[1e4, -1e4]], requires_grad=True)
+    open_set_entropy(extreme).backward()
+    assert extreme.grad is not None
+    assert extreme.grad.isfinite().all()

@@ -1,15 +1,13 @@
 """The losses as pure functions: natural logarithm, features (B, D), L2-normalized inside unless said."""
 
 from uda.ssl.functional.adaptation import (
-    domain_adversarial,
     entropy,
     entropy_separation,
     hard_negative_one_vs_all,
     neighborhood_clustering,
     open_set_entropy,
-    rescaled_weights,
-    transferability,
 )
+from uda.ssl.functional.adversarial import domain_adversarial, rescaled_weights, transferability
 from uda.ssl.functional.clustering import self_label, sinkhorn, swav
 from uda.ssl.functional.contrastive import (
     hard_negative_nt_xent,

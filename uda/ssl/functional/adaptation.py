@@ -1,6 +1,4 @@
-"""Losses of domain adaptation: entropies lowered or driven apart, domains told apart, one class against the rest."""
-
-import math
+"""Losses of domain adaptation on classifiers' answers: lower or separate entropies, one class against the rest."""
 
 import torch
 import torch.nn.functional as F
@@ -51,43 +49,6 @@ def entropy_separation(logits: Tensor, rho: float, margin: float, eps: float = 0
     `eps` as in `neighborhood_clustering`.
     """
     return -(entropy(logits, eps) - rho).abs().clamp_min(margin).mean()
-
-
-def domain_adversarial(
-    source: Tensor, target: Tensor, source_weights: Tensor | None = None, target_weights: Tensor | None = None
-) -> Tensor:
-    """Return the cross-entropy of telling the domains apart, the mean over the source plus the mean over the target.
-
-    Ganin et al., "Domain-adversarial training of neural networks", JMLR 2016, section 4.2; with weights You et al.,
-    "Universal domain adaptation", CVPR 2019, equations 2 (none) and 3.
-
-    source, target: (B,) logits of "this is a source image"; weights: (B,), which carry no gradient.
-    """
-    on_source, on_target = F.softplus(-precise(source)), F.softplus(precise(target))
-    if source_weights is not None:
-        on_source = source_weights.detach() * on_source
-    if target_weights is not None:
-        on_target = target_weights.detach() * on_target
-    return on_source.mean() + on_target.mean()
-
-
-def transferability(domain_logits: Tensor, logits: Tensor) -> Tensor:
-    """Return how much an image seems to be of a common class, w_t = P(source) − H / log K, in [−1, 1].
-
-    You et al., CVPR 2019, equation 8; the source's weight is its negative, equation 7: among target images those that
-    look like source images and are classified with confidence are common, among source images it is the other way
-    round.
-
-    domain_logits: (B,) of "this is a source image"; logits: (B, K) over the classes → (B,).
-    """
-    return precise(domain_logits).sigmoid() - entropy(precise(logits)) / math.log(max(2, logits.shape[-1]))
-
-
-def rescaled_weights(weights: Tensor) -> Tensor:
-    """Return weights (B,) moved to [0, 1] by their least and largest and divided by their mean; equal ones become 0."""
-    least, largest = weights.aminmax()
-    unit = (weights - least) / (largest - least).clamp_min(1e-12)
-    return unit / unit.mean().clamp_min(1e-12)
 
 
 def hard_negative_one_vs_all(logits: Tensor, labels: Tensor) -> Tensor:

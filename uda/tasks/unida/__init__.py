@@ -12,8 +12,6 @@ from uda.tasks.unida.uan import Uan
 from uda.tasks.unida.uniot import UniOt
 from uda.tasks.unida.vote import Vote
 
-METHODS: dict[str, type] = {
-    kind.name: kind for kind in (Dance, Vote, Consensus, Dann, Uan, OvaNet, UniOt, SourceOnly)
-}
+METHODS: dict[str, type] = {kind.name: kind for kind in (Dance, Vote, Consensus, Dann, Uan, OvaNet, UniOt, SourceOnly)}
 
 __all__ = ["METHODS", "Answer", "Features", "Look", "Method", "Setup", "UniDA", "UnidaData", "Vote"]
