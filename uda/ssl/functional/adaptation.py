@@ -1,4 +1,4 @@
-"""Losses of domain adaptation on classifiers' answers: lower or separate entropies, one class against the rest."""
+"""Losses of domain adaptation: entropies of answers lowered or driven apart, and one class against the rest."""
 
 import torch
 import torch.nn.functional as F

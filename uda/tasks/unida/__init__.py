@@ -14,4 +14,18 @@ from uda.tasks.unida.vote import Vote
 
 METHODS: dict[str, type] = {kind.name: kind for kind in (Dance, Vote, Consensus, Dann, Uan, OvaNet, UniOt, SourceOnly)}
 
-__all__ = ["METHODS", "Answer", "Features", "Look", "Method", "Setup", "UniDA", "UnidaData", "Vote"]
+__all__ = [
+    "METHODS",
+    "Answer",
+    "Dann",
+    "Features",
+    "Look",
+    "Method",
+    "OvaNet",
+    "Setup",
+    "Uan",
+    "UniDA",
+    "UniOt",
+    "UnidaData",
+    "Vote",
+]

@@ -136,10 +136,11 @@ class UniOt(Method):
         log_plan, potentials = transport(
             rows, counts, self.masses, self.epsilon, self.kappa, iterations=10, start=self.potentials
         )
-        plan = (log_plan - _log_total(log_plan, counts)).exp()  # all copies together sum to 1
-        received = counts @ plan
-        confidence, labels = plan[: len(target)].max(1)
-        common = (confidence > 1 / counts.sum()) & (received[labels] > 1 / self.setup.n_classes)
+        log_received = _log_received(log_plan, counts)
+        total = log_received.logsumexp(0)  # all copies together are to sum to 1
+        received = (log_received - total).exp()
+        confidence, labels = (log_plan[: len(target)] - total).max(1)
+        common = (confidence > -counts.sum().log()) & (received[labels] > 1 / self.setup.n_classes)
         losses = F.cross_entropy(cosines / self.temperature, labels, reduction="none")
         return (common * losses).sum() / common.sum().clamp_min(1), (potentials, received)
 
@@ -169,9 +170,10 @@ class UniOt(Method):
         similarities = seen.logits.to(masses.device) * self.temperature
         rows, counts = adaptive_filling(similarities, prototypes, self.gamma)
         plan = transport(rows, counts, masses, self.epsilon, self.kappa, iterations=200)
-        total = _log_total(plan.log, counts)
+        received = _log_received(plan.log, counts)
+        total = received.logsumexp(0)
         self.columns.copy_(plan.columns)
-        self.shares.copy_((plan.log + counts.log()[:, None]).logsumexp(0) - total + math.log(self.setup.n_classes))
+        self.shares.copy_(received - total + math.log(self.setup.n_classes))
         self.log_rows.copy_(counts.sum().log())
         self.log_total.copy_(total)
 
@@ -185,6 +187,6 @@ class UniOt(Method):
         return plan.softmax(1), -torch.minimum(best - total + log_rows, shares[labels])
 
 
-def _log_total(plan: Tensor, counts: Tensor) -> Tensor:
-    """Return the logarithm of the sum of all copies of all rows of a plan (N, K) in the log domain."""
-    return (plan + counts.log()[:, None]).logsumexp((0, 1))
+def _log_received(plan: Tensor, counts: Tensor) -> Tensor:
+    """Return the logarithm of what each column receives from all copies of all rows of a plan (N, K) of logarithms."""
+    return (plan + counts.log()[:, None]).logsumexp(0)
