@@ -1,6 +1,7 @@
 """What all published methods must do: train on features and pixels, go on bit by bit, answer for other images."""
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,13 @@ from torch import Tensor
 
 from tests.tasks.unida.clusters import clustered_task
 from tests.tasks.unida.small import copy_of_state, run, small_task
+from tests.tiny import assert_same_run, tiny_recipe, tiny_task
+from uda.batch import Batch
 from uda.clock import Clock
+from uda.experiments.experiment import Settings, loop_options
 from uda.tasks.unida import METHODS, Features, Look, Method, Setup, UniDA
+from uda.training.checkpoint import Identity
+from uda.training.loop import train
 
 TERMS = {
     "dann": {"classification", "domain"},
@@ -49,6 +55,29 @@ def test_terms_are_finite_and_the_metrics_there(name: str, made: Callable[[str],
 def test_an_objective_adds_its_term(name: str, tmp_path: Path) -> None:
     run(pixels(name, ("rotation",)), tmp_path, steps=2)
     assert TERMS[name] | {"rotation"} <= set(pd.read_csv(tmp_path / "history.csv").columns)
+
+
+@every_rival
+def test_a_run_that_was_cut_ends_with_the_same_bits(name: str, tmp_path: Path) -> None:
+    method = {"name": name, **SMALL[name]}
+    recipe = tiny_recipe({"method": method, "objectives": ["rotation"], "training": {"evaluate_every": 2}})
+    options = loop_options(recipe, 0, Settings(torch.device("cpu"), progress=False))
+    options = dataclasses.replace(options, steps=6, checkpoint_every=3)
+    identity, device = Identity("recipe", "data"), torch.device("cpu")
+    whole = train(tiny_task(recipe), options, tmp_path / "whole", identity, device)
+    task = tiny_task(recipe)
+    forward = task.forward
+
+    def cut(batches: Mapping[str, Batch], turn: str, clock: Clock) -> dict[str, Tensor]:
+        if clock.step == 4:
+            raise ConnectionAbortedError("the process is gone")
+        return forward(batches, turn, clock)
+
+    task.forward = cut  # type: ignore[method-assign]
+    with pytest.raises(ConnectionAbortedError):
+        train(task, options, tmp_path / "cut", identity, device)
+    assert train(tiny_task(recipe), options, tmp_path / "cut", identity, device, resume=True) == whole
+    assert_same_run(tmp_path / "whole", tmp_path / "cut")
 
 
 def step(method: Method, optimizer: torch.optim.Optimizer, number: int) -> dict[str, float]:
