@@ -28,9 +28,9 @@ class UniOt(Method):
     Private classes: balanced transport (Sinkhorn, with SwAV's constants) of the batch, its nearest neighbors in batch
     and queue and some of the queue to the target prototypes; the mean of predicting one's own code and of predicting
     one's neighbor's, both ways.
-    At the end all target features are transported to the source prototypes. The unknown-score is minus the logarithm of
-    the smaller of the two confidences, each as a multiple of its mean, at 0. Images that come later are rows of the
-    same plan: its columns are kept.
+    At the end all target features are transported to the source prototypes. The unknown-score is 1 − the smaller of the
+    two confidences, each as a multiple of its mean, at 0. Images that come later are rows of the same plan: its columns
+    are kept.
 
     All this happens behind a linear bottleneck, which makes cosines as large as gamma supposes; it can learn on frozen
     features too. It differs from the paper in a queue that starts full of target features and is never longer than the
@@ -184,7 +184,7 @@ class UniOt(Method):
         )
         plan = plan_rows(logits * self.temperature, columns, -log_rows, self.epsilon, self.kappa)
         best, labels = plan.max(1)
-        return plan.softmax(1), -torch.minimum(best - total + log_rows, shares[labels])
+        return plan.softmax(1), 1 - torch.minimum(best - total + log_rows, shares[labels]).exp()
 
 
 def _log_received(plan: Tensor, counts: Tensor) -> Tensor:
