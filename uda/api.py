@@ -106,6 +106,10 @@ def load(folder: str | Path, device: str | None = None) -> Result:
     content = read_metrics(path)
     if content["task"] != "unida":
         raise UserError(f"'{path}' is a run of task '{content['task']}', which classifies nothing; name one of unida")
+    if "pairs" in content:
+        raise UserError(
+            f"'{path}' holds a run for each pair of domains; name one: '{path / content['pairs'][0]['folder']}'"
+        )
     return Result(path, build_as(UnidaRecipe, [read_layer(path / "recipe.yaml")]), content, choose_device(device))
 
 

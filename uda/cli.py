@@ -14,6 +14,9 @@ from uda.errors import UserError, unknown_name
 if TYPE_CHECKING:
     from uda.experiments.experiment import Settings
 
+PRINTED = ("universal_score", "h_score", "known_accuracy", "unknown_accuracy", "auroc")
+"""The columns of the table of pairs that is printed; the files have all."""
+
 EXIT_OK, EXIT_BROKE, EXIT_USER, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 
@@ -40,14 +43,19 @@ def parser() -> argparse.ArgumentParser:
         description="Self-supervision for domain adaptation. With no data named, the built-in data is used.",
         epilog=f"tasks: {', '.join(TASKS)}. "
         + "".join(f"methods of {task}: {', '.join(methods)}. " for task, methods in METHODS.items())
-        + f"objectives: {', '.join(OBJECTIVES)}; placebo:NAME is NAME with random answers.",
+        + f"objectives: {', '.join(OBJECTIVES)}; placebo:NAME is NAME with random answers. "
+        "run.py compare RUN RUN ... compares finished runs.",
     )
     add = made.add_argument
     add("--task", metavar="T", help=f"what to do: {', '.join(TASKS)} (default: the recipe's, else unida)")
     add("--method", metavar="M", help="the task's method (default: the first of its list)")
     add("--objective", nargs="+", metavar="O", help="self-supervised objectives")
     add("--source", metavar="S", help="dataset/domain, a data set, a folder; for predict: the folder of a finished run")
-    add("--target", metavar="T", help="dataset/domain, a bare domain of the source's data set, or a folder")
+    add(
+        "--target",
+        metavar="T",
+        help="dataset/domain, a bare domain of the source's data set, a folder, or all: every pair",
+    )
     add("--setting", help="the data set's published label sets: closed, partial, open, open-partial")
     add("--split", help="4/3/3 (shared/source-private/target-private, alphabetically) or a YAML file of class names")
     add("--config", type=Path, metavar="FILE", help="a recipe file; it goes over the published recipe")
@@ -96,8 +104,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that cannot show "→" is no reason to lose a run
+    given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        flags = parser().parse_args(arguments)
+        if given[:1] == ["compare"]:
+            run_compare(given[1:])
+            return EXIT_OK
+        flags = parser().parse_args(given)
         flags.task = flags.task or recipe_task(flags) or "unida"
         if flags.task not in TASKS:
             raise unknown_name("task", flags.task, TASKS, "--help describes them")
@@ -139,8 +151,10 @@ def run_experiment(flags: argparse.Namespace) -> None:
     """Run a task's recipe, write the output folder, and print the figures."""
     from uda.experiments import EXPERIMENTS
     from uda.experiments.experiment import BASELINE, run
+    from uda.experiments.pairs import is_for_pairs, run_pairs
+    from uda.experiments.series import check_begun
     from uda.experiments.sweep import read_begun, run_sweep
-    from uda.flags import baseline_begun, baseline_recipe, check_resumable, recipe_layers
+    from uda.flags import baseline_begun, baseline_recipe, recipe_layers
     from uda.recipe import build
 
     layers = recipe_layers(flags)
@@ -148,6 +162,8 @@ def run_experiment(flags: argparse.Namespace) -> None:
     out = output_folder(flags, recipe.method["name"] if recipe.task == "unida" else None)
     if flags.sweep and flags.compare is not None:
         raise UserError("--sweep tables its combinations beside each other and takes no --compare; give one of the two")
+    if flags.sweep and is_for_pairs(recipe):
+        raise UserError("--sweep and all each make many runs; name one domain on each side, or leave --sweep out")
     given, sweep = (read_begun(out) if flags.resume else None) or ([], [])
     if sweep:
         layers = [*given, *layers[1:]]  # what --resume put first is the sweep's own recipe, without its combinations
@@ -156,10 +172,10 @@ def run_experiment(flags: argparse.Namespace) -> None:
         return
     baseline = None if flags.compare is None else baseline_recipe(recipe, layers, flags.compare)
     if flags.resume:
-        check_resumable(recipe, out)
+        check_begun(out, recipe)
         baseline = baseline_begun(baseline, out / BASELINE, recipe.seeds, check=bool(flags.compare))
-    content = run(EXPERIMENTS[flags.task], recipe, out, settings(flags), baseline)
-    print_figures(content, out)
+    runner = run_pairs if is_for_pairs(recipe) else run
+    print_figures(runner(EXPERIMENTS[flags.task], recipe, out, settings(flags), baseline), out)
 
 
 def settings(flags: argparse.Namespace) -> "Settings":
@@ -218,18 +234,38 @@ def output_folder(flags: argparse.Namespace, method: str | None) -> Path:
     return flags.out
 
 
+def run_compare(arguments: Sequence[str]) -> None:
+    """Compare finished runs: `compare RUN RUN … [--out DIR]`."""
+    from uda.experiments import EXPERIMENTS
+    from uda.experiments.compare import compare_runs, read_comparable
+    from uda.places import check_out, new_folder
+
+    made = _Parser(prog="run.py compare", description="Paired differences of the first run to each of the others.")
+    made.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="output folders of finished runs")
+    made.add_argument("--out", type=Path, metavar="DIR", help="output folder (default: a new one below runs/)")
+    flags = made.parse_args(arguments)
+    task = read_comparable(flags.runs)[0]["task"]
+    if flags.out is not None:
+        check_out(flags.out)
+    out = flags.out or new_folder(Path("runs") / "-".join(["compare", *(run.resolve().name for run in flags.runs)]))
+    print(compare_runs(flags.runs, out, EXPERIMENTS[task].headline))
+
+
 def print_figures(content: dict[str, Any], out: Path) -> None:
     """Print the metrics with their intervals, the paired difference if there is one, and where the rest lies."""
+    from uda.report.pairs import mean_table
     from uda.report.tables import difference_table, metrics_table
 
     where = " → ".join(content[key] for key in ("source", "target") if key in content)
     print(f"\n{content['method']}: {where}, seeds {content['seeds']}")
     print(metrics_table(content["metrics"], content["std"], content["ci95"]).iloc[:, :4].to_string(index=False))
+    if "pairs" in content:
+        print(f"\n{mean_table(content, PRINTED).to_string(index=False)}")
     for warning in content.get("warnings", ()):
         print(f"warning: {warning}")
     if "difference" in content:
         print(f"\npaired difference against {content['difference']['against']}")
         print(difference_table(content["difference"]).to_string(index=False))
-        if len(content["seeds"]) == 1:
+        if len(content["seeds"]) == 1 and "pairs" not in content:
             print(f"\ncomparison: {out / 'summary.html'}")
     print(f"\nreport: {out / 'report.html'}")

@@ -7,6 +7,7 @@ from typing import Any
 
 from uda.errors import UserError
 from uda.experiments.parts import dataset_name
+from uda.experiments.series import check_begun
 from uda.layers import assignment, is_frozen, named_data, named_size, published_layers, read_layer, written_out
 from uda.places import check_out
 from uda.recipe import RECIPES, Recipe, build, differences
@@ -102,24 +103,10 @@ def _bare(recipe: Recipe) -> dict[str, Any]:
     return {} if recipe.method["name"] == "supervised" else {"training": {"steps": 0}}
 
 
-def check_resumable(recipe: Recipe, out: Path) -> None:
-    """Refuse to resume a run under another recipe, naming what differs."""
-    begun = build([read_layer(out / "recipe.yaml")])
-    found = differences(begun, recipe)
-    more_seeds = len(begun.seeds) > 1 and set(begun.seeds) <= set(recipe.seeds)
-    if begun.seeds != recipe.seeds and not more_seeds:
-        found.append(f"seeds: {begun.seeds} → {recipe.seeds}")
-    if found:
-        raise UserError(
-            f"'{out}' was begun with another recipe ({'; '.join(found[:3])}); resume with the values it has, or give "
-            "another --out"
-        )
-
-
 def baseline_begun(baseline: Recipe | None, folder: Path, seeds: list[int], check: bool) -> Recipe | None:
     """Return the baseline that a comparison was begun with, so that --resume alone ends it; `check` refuses another."""
     if not (folder / "recipe.yaml").is_file():
         return baseline
     if baseline is not None and check:
-        check_resumable(baseline, folder)
+        check_begun(folder, baseline)
     return build([read_layer(folder / "recipe.yaml"), {"seeds": seeds}])

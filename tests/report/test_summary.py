@@ -13,7 +13,7 @@ def test_a_summary_compares_arms_and_links_their_seeds(tmp_path):
     theirs = replace(ours, metrics={"universal_score": None}, std={}, ci95={}, seeds=(0,), per_seed={}, links=())
     entry = {"mean": 0.031, "ci95": [-0.004, 0.066], "smallest_detectable": 0.035}
     difference = {"against": "dance alone", "metrics": {"universal_score": entry}}
-    write_summary_report(path, "does it help?", [ours, theirs], difference, {"lr": 0.1}, ["two <seeds>"])
+    write_summary_report(path, "does it help?", [ours, theirs], [difference], {"lr": 0.1}, ["two <seeds>"])
     reader = read(path.read_text(encoding="utf-8"))
     text = " ".join(reader.text)
     for part in ("80.1 ± 1.2 %", "dance (2)", "+3.1 pp", "3.5 pp", "no difference shown", "two <seeds>", "lr: 0.1"):

@@ -41,7 +41,7 @@ class Resolved:
 
 
 @dataclass(frozen=True)
-class _Name:
+class Name:
     """One side as it was written: in which collection, which domain (None: to be chosen), which split."""
 
     text: str
@@ -71,6 +71,23 @@ def resolve(
     """
     if source is None and target is None:
         source, target = "builtin/printed", "builtin/handwritten"
+    ours, theirs = sides(source, target, data_root, download)
+    if ours is not None and every_source and ours.domain is None:
+        ours = replace(ours, every=True)
+    source_domains, target_domains = _choose(ours, theirs)
+
+    taken_sources = [collection_of(ours).take(d, ours.split, True) for d in source_domains] if ours else []
+    taken_targets = [collection_of(theirs).take(d, theirs.split, False) for d in target_domains] if theirs else []
+    for taken in taken_sources if need_labels else []:
+        check_source(taken.table)
+    collections = [side.collection for side in (ours, theirs) if side is not None and side.collection is not None]
+    return _result(taken_sources, taken_targets, collections)
+
+
+def sides(
+    source: str | None, target: str | None, data_root: str | Path | None = None, download: bool = False
+) -> tuple[Name | None, Name | None]:
+    """Return what both names say, each in its collection, with the domain where there is only one to choose."""
     known: dict[str, Collection] = {}
     roots = data_roots(data_root)
 
@@ -87,26 +104,17 @@ def resolve(
     theirs_in = None if theirs is None else theirs.collection
     ours = None if ours is None else _within(ours, "source", theirs_in)
     theirs = None if theirs is None else _within(theirs, "target", ours_in)
-    if ours is not None and every_source and ours.domain is None:
-        ours = replace(ours, every=True)
-    source_domains, target_domains = _choose(_settled(ours), _settled(theirs))
-
-    taken_sources = [_collection(ours).take(d, ours.split, True) for d in source_domains] if ours else []
-    taken_targets = [_collection(theirs).take(d, theirs.split, False) for d in target_domains] if theirs else []
-    for taken in taken_sources if need_labels else []:
-        check_source(taken.table)
-    collections = [side.collection for side in (ours, theirs) if side is not None and side.collection is not None]
-    return _result(taken_sources, taken_targets, collections)
+    return _settled(ours), _settled(theirs)
 
 
-def _parse(text: str, side: str, known: dict[str, Collection], catalogued: Callable[[DataSet], Collection]) -> _Name:
+def _parse(text: str, side: str, known: dict[str, Collection], catalogued: Callable[[DataSet], Collection]) -> Name:
     """Read a name on its own; a bare domain and a bare `all` stay without a collection."""
     if text == "all":
-        return _Name(text, every=True)
+        return Name(text, every=True)
     path = Path(text).expanduser()
     if path.exists():
         key = str(path.resolve())
-        return _Name(text, known.get(key) or known.setdefault(key, FolderOfImages.read(path)))
+        return Name(text, known.get(key) or known.setdefault(key, FolderOfImages.read(path)))
     head, *rest = text.rstrip("/").split("/")
     dataset = find_dataset(head)
     if dataset is not None:
@@ -119,16 +127,16 @@ def _parse(text: str, side: str, known: dict[str, Collection], catalogued: Calla
             f"(known: {', '.join(dataset_names())}): check the path; {CATALOG_COMMAND}"
         )
     else:
-        return _Name(text)
+        return Name(text)
     if len(rest) > 2:
         raise UserError(f"--{side} {text} has too many parts: write dataset/domain or dataset/domain/split")
     if rest and rest[0] == "all":
-        return _Name(text, collection, every=True)
+        return Name(text, collection, every=True)
     domain = the_domain(collection, rest[0]) if rest else None
-    return _Name(text, collection, domain, rest[1] if len(rest) > 1 else None)
+    return Name(text, collection, domain, rest[1] if len(rest) > 1 else None)
 
 
-def _within(name: _Name, side: str, other: Collection | None) -> _Name:
+def _within(name: Name, side: str, other: Collection | None) -> Name:
     """Return the name with its collection; a bare name is a domain of the other side's."""
     if name.collection is not None:
         return name
@@ -144,7 +152,7 @@ def _within(name: _Name, side: str, other: Collection | None) -> _Name:
     return replace(name, collection=other, domain=found)
 
 
-def _shared_dataset(ours: _Name, theirs: _Name) -> DataSet:
+def _shared_dataset(ours: Name, theirs: Name) -> DataSet:
     """Return the one data set that has both bare domains."""
     wanted = [name.text for name in (ours, theirs) if not name.every]
     datasets = [d for d in (find_dataset(name) for name in dataset_names()) if d is not None]
@@ -163,19 +171,19 @@ def _shared_dataset(ours: _Name, theirs: _Name) -> DataSet:
     raise unknown_name("data set, domain or folder", stranger, (*dataset_names(), *domains), CATALOG_COMMAND)
 
 
-def _settled(name: _Name | None) -> _Name | None:
+def _settled(name: Name | None) -> Name | None:
     """Return the name with its domain where there is only one to choose."""
-    if name is None or name.domain is not None or len(_collection(name).domains) != 1:
+    if name is None or name.domain is not None or len(collection_of(name).domains) != 1:
         return name
-    return replace(name, domain=_collection(name).domains[0])
+    return replace(name, domain=collection_of(name).domains[0])
 
 
-def _choose(ours: _Name | None, theirs: _Name | None) -> tuple[list[str], list[str]]:
+def _choose(ours: Name | None, theirs: Name | None) -> tuple[list[str], list[str]]:
     """Return the domains of each side; a side that was left open avoids what the other one has."""
     if ours is None or theirs is None:
         return _left(ours, set()), _left(theirs, set())
     if ours.every and theirs.every:
-        return list(_collection(ours).domains), list(_collection(theirs).domains)
+        return list(collection_of(ours).domains), list(collection_of(theirs).domains)
     if ours.every:
         targets = _left(theirs, set())
         return _left(ours, _identities(theirs, targets)), targets
@@ -184,10 +192,10 @@ def _choose(ours: _Name | None, theirs: _Name | None) -> tuple[list[str], list[s
     return sources, targets
 
 
-def _left(name: _Name | None, taken: set[str]) -> list[str]:
+def _left(name: Name | None, taken: set[str]) -> list[str]:
     if name is None:
         return []
-    collection = _collection(name)
+    collection = collection_of(name)
     if name.domain is not None:
         free = [name.domain]
         taken = set() if name.split is not None else taken
@@ -199,12 +207,13 @@ def _left(name: _Name | None, taken: set[str]) -> list[str]:
     return free if name.every else free[:1]
 
 
-def _identities(name: _Name, domains: list[str]) -> set[str]:
-    return {_collection(name).identity(domain) for domain in domains}
+def _identities(name: Name, domains: list[str]) -> set[str]:
+    return {collection_of(name).identity(domain) for domain in domains}
 
 
-def _collection(name: _Name) -> Collection:
-    assert name.collection is not None  # _within has seen to it
+def collection_of(name: Name) -> Collection:
+    """Return the collection of a name that `sides` has placed."""
+    assert name.collection is not None
     return name.collection
 
 

@@ -18,20 +18,13 @@ def summary_content(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """
     first = seeds[0]
     per_seed = {name: [seed["metrics"][name] for seed in seeds] for name in first["metrics"]}
-    summaries = {name: summarize(values) for name, values in per_seed.items()}
     own = {"seeds", "metrics", "std", "ci95", "ci95_kind", "per_seed", "warnings"}
     own |= {"rejection", "by_rejection", "selection"}
     content = {key: value for key, value in first.items() if key not in own}
     content |= {
         "seeds": [seed["seeds"][0] for seed in seeds],
-        "metrics": {name: summary.mean for name, summary in summaries.items()},
-        "std": {name: summary.std for name, summary in summaries.items()},
-        "ci95": {
-            name: None if s.mean is None or s.ci95 is None else [s.mean - s.ci95, s.mean + s.ci95]
-            for name, s in summaries.items()
-        },
+        **_over_seeds(per_seed),
         "ci95_kind": "Student's t over seeds",
-        "per_seed": per_seed,
     }
     if "warnings" in first:
         content["warnings"] = [f"seed {seed['seeds'][0]}: {text}" for seed in seeds for text in seed["warnings"]]
@@ -47,6 +40,54 @@ def summary_content(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     if "selection" in first:
         content["selection"] = mean_selection([seed["selection"] for seed in seeds])
     return content
+
+
+def pairs_content(pairs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the `metrics.json` above several pairs of domains: means over pairs, and their spread over seeds.
+
+    pairs: the content of each pair's own by its folder; all have the same seeds. A figure is averaged over the pairs
+    seed by seed, so that std and intervals are those of the average, and the pairs' differences are no part of them.
+    It is None where one pair has none.
+    """
+    contents = list(pairs.values())
+    first = contents[0]
+    names = [name for name in first["metrics"] if all(name in content["per_seed"] for content in contents)]
+    per_seed = {
+        name: [_mean([content["per_seed"][name][i] for content in contents]) for i in range(len(first["seeds"]))]
+        for name in names
+    }
+    settings = {content.get("setting") for content in contents}
+    own = ("source", "target", "setting", "classes", "images", "metrics", "std", "ci95", "ci95_kind", "per_seed")
+    return {
+        "task": first["task"],
+        "method": first["method"],
+        "seeds": first["seeds"],
+        "steps": first["steps"],
+        **_over_seeds(per_seed),
+        "ci95_kind": "Student's t over seeds, each seed's mean over the pairs",
+        "setting": settings.pop() if len(settings) == 1 else None,
+        "pairs": [{"folder": f, **{key: c[key] for key in own if key in c}} for f, c in pairs.items()],
+        "environment": first["environment"],
+    }
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    defined = [value for value in values if value is not None]
+    return sum(defined) / len(defined) if len(defined) == len(values) else None
+
+
+def _over_seeds(per_seed: Mapping[str, Sequence[float | None]]) -> dict[str, Any]:
+    """Return metrics, std and ci95 of figures that are given seed by seed, and the figures themselves."""
+    summaries = {name: summarize(values) for name, values in per_seed.items()}
+    return {
+        "metrics": {name: summary.mean for name, summary in summaries.items()},
+        "std": {name: summary.std for name, summary in summaries.items()},
+        "ci95": {
+            name: None if s.mean is None or s.ci95 is None else [s.mean - s.ci95, s.mean + s.ci95]
+            for name, s in summaries.items()
+        },
+        "per_seed": dict(per_seed),
+    }
 
 
 def difference_content(
@@ -66,13 +107,14 @@ def difference_content(
             continue
         difference = paired_difference([a for a, _ in pairs], [b for _, b in pairs])
         varies = difference.std is not None and difference.std > 0
+        by_images = "bootstrap over target images" if over_images.get(name) is not None else None
         metrics[name] = {
             "with": arm["metrics"][name],
             "without": other["metrics"][name],
             "mean": difference.mean,
             "std": difference.std,
             "ci95": list(difference.ci95) if varies and difference.ci95 else over_images.get(name),
-            "ci95_kind": "Student's t over paired seeds" if varies else "bootstrap over target images",
+            "ci95_kind": "Student's t over paired seeds" if varies else by_images,
             "p_value": difference.p_value,
             "smallest_detectable": difference.smallest_detectable,
         }

@@ -266,7 +266,8 @@ def write_arm_summary(
     first = arms[0]
     notes = (*first.loaded.lines, *first.loaded.warnings)
     dumped = first.recipe.model_dump(mode="json")
-    write_summary_report(out / name, first.loaded.title, rows, difference, dumped, notes, experiment.headline)
+    found = [] if difference is None else [difference]
+    write_summary_report(out / name, first.loaded.title, rows, found, dumped, notes, experiment.headline)
 
 
 def write_histories(out: Path, seeds: Sequence[SeedResult]) -> None:

@@ -4,16 +4,16 @@ import itertools
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from uda.errors import UserError
-from uda.experiments.experiment import Experiment, Settings, read_metrics, run
-from uda.layers import Tree, assignment, read_layer
-from uda.recipe import Recipe, build, differences
+from uda.experiments.experiment import Experiment, Settings
+from uda.experiments.series import Member, check_series, run_member
+from uda.layers import Tree, assignment
+from uda.recipe import build
 from uda.report import page, tables
 from uda.report.page import Section
 from uda.training.outputs import write_json, write_text
@@ -56,55 +56,34 @@ def run_sweep(
     All recipes are checked, and what they name is looked up, before the first is run. With resume, finished
     combinations are kept and others continued; UserError where one was begun with another recipe.
     """
-    grid: list[tuple[tuple[str, ...], Recipe]] = []
-    for combination in itertools.product(*parse_sweep(texts)):
-        recipe = build([*layers, *(assignment(text) for text in combination)])
-        experiment.check(recipe)
-        experiment.find(recipe, settings)  # what is missing shall leave no folder that "holds a run"
-        if settings.resume:
-            _check_begun(out / _folder(combination), recipe)
-        grid.append((combination, recipe))
+    combinations = list(itertools.product(*parse_sweep(texts)))
+    grid = [
+        Member(f"sweep: {', '.join(values)}", _folder(values), build([*layers, *map(assignment, values)]))
+        for values in combinations
+    ]
+    check_series(experiment, grid, out, settings)
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "recipe.yaml", build(layers).dump())
     write_json(out / BEGUN, {"sweep": list(texts), "layers": list(layers)})
     rows: list[dict[str, Any]] = []
-    for combination, recipe in grid:
-        folder = out / _folder(combination)
-        settings.say(f"sweep: {', '.join(combination)}")
-        if settings.resume and (folder / "metrics.json").is_file():
-            content = read_metrics(folder)
-        else:
-            begun = settings.resume and (folder / "recipe.yaml").is_file()
-            content = run(experiment, recipe, folder, replace(settings, resume=begun))
+    for combination, member in zip(combinations, grid, strict=True):
+        content = run_member(experiment, member, out, settings)
         values = dict(text.split("=", 1) for text in combination)
-        rows.append({"values": values, "folder": folder.name, "metrics": content["metrics"], "ci95": content["ci95"]})
-        write_json(out / "metrics.json", {"task": recipe.task, "seeds": recipe.seeds, "sweep": rows})
+        rows.append({"values": values, "folder": member.folder, "metrics": content["metrics"], "ci95": content["ci95"]})
+        write_json(out / "metrics.json", {"task": member.recipe.task, "seeds": member.recipe.seeds, "sweep": rows})
     table = _table(rows)
     write_text(out / "sweep.csv", table.to_csv(index=False))
     links = "".join(f"<li>{page.link(row['folder'], row['folder'] + '/report.html')}</li>" for row in rows)
     section = Section("Sweep", "Each row is one combination.", tables=[table], html=f"<ul>{links}</ul>")
-    recipe_section = page.recipe(grid[0][1].model_dump(mode="json"))
-    page.write(out / "report.html", f"Sweep over {len(rows)} combinations", grid[0][1].task, [section, recipe_section])
+    recipe_section = page.recipe(grid[0].recipe.model_dump(mode="json"))
+    page.write(
+        out / "report.html", f"Sweep over {len(rows)} combinations", grid[0].recipe.task, [section, recipe_section]
+    )
     return f"{table.to_string(index=False)}\n\nreport: {out / 'report.html'}"
 
 
 def _folder(combination: Sequence[str]) -> str:
     return "+".join(text.replace("/", "_") for text in combination)
-
-
-def _check_begun(folder: Path, recipe: Recipe) -> None:
-    """Refuse to take a combination for this recipe's that was begun with another."""
-    if not (folder / "recipe.yaml").is_file():
-        return
-    begun = build([read_layer(folder / "recipe.yaml")])
-    found = differences(begun, recipe)
-    if begun.seeds != recipe.seeds:
-        found.append(f"seeds: {begun.seeds} → {recipe.seeds}")
-    if found:
-        raise UserError(
-            f"'{folder}' was begun with another recipe ({'; '.join(found[:3])}); resume with the values it has, or "
-            "give another --out"
-        )
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:

@@ -32,14 +32,14 @@ def write_summary_report(
     path: Path,
     title: str,
     rows: Sequence[ArmSummary],
-    difference: Mapping[str, Any] | None = None,
+    differences: Sequence[Mapping[str, Any]] = (),
     recipe: Mapping[str, Any] | None = None,
     notes: Sequence[str] = (),
     headline: str = "universal_score",
 ) -> None:
     """Write the page above several seeds or arms: means and spreads, intervals, the paired difference, links.
 
-    rows: one for each arm, the one of interest first; difference: as in
+    rows: one for each arm, the one of interest first; differences: of that one to others, each as in
     `tables.difference_table`, with "against" naming the other arm.
     """
     # Two arms of one method bear the same name; the second is numbered.
@@ -62,8 +62,7 @@ def write_summary_report(
     )
     caption = f"{tables.readable(headline)}: mean, 95 % interval (where there is one) and single seeds (dots)"
     sections = [Section("Answer", tables.ORACLE_NOTE, [Figure(bars, caption, caption)], [compared])]
-    if difference is not None:
-        sections.append(comparison_section(difference))
+    sections += map(comparison_section, differences)
     for name, arm in zip(names, rows, strict=True):
         measured = tables.metrics_table(arm.metrics, arm.std, arm.ci95)
         measured.attrs["caption"] = f"Over {len(arm.seeds)} seed{'s' * (len(arm.seeds) != 1)}"

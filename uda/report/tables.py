@@ -96,7 +96,8 @@ def points(name: str, value: float | None, sign: str = "+") -> str:
     return text.replace("-", "\u2212")
 
 
-def _bounds(mean: float | None, interval: Interval) -> tuple[float, float] | None:
+def bounds(mean: float | None, interval: Interval) -> tuple[float, float] | None:
+    """Return (low, high) of an interval that is given either so or as half its width; None where there is none."""
     if interval is None or isinstance(interval, float | int):
         half = interval
         if mean is None or half is None or not math.isfinite(half):
@@ -108,18 +109,19 @@ def _bounds(mean: float | None, interval: Interval) -> tuple[float, float] | Non
 
 def half_width(mean: float | None, interval: Interval) -> float | None:
     """Return half the width of an interval that is given either as that or as (low, high)."""
-    bounds = _bounds(mean, interval)
-    return None if bounds is None else (bounds[1] - bounds[0]) / 2
+    ends = bounds(mean, interval)
+    return None if ends is None else (ends[1] - ends[0]) / 2
 
 
 def interval_text(name: str, mean: float | None, interval: Interval, difference: bool = False) -> str:
     """Return an interval as "low … high", a dash where there is none."""
-    bounds = _bounds(mean, interval)
+    ends = bounds(mean, interval)
     write = points if difference else number
-    return MISSING if bounds is None else " … ".join(write(name, bound) for bound in bounds)
+    return MISSING if ends is None else " … ".join(write(name, bound) for bound in ends)
 
 
-def _ordered(names: set[str]) -> list[str]:
+def ordered(names: set[str]) -> list[str]:
+    """Return names of metrics in the order in which they are shown."""
     return [name for name in METRICS if name in names] + sorted(names - METRICS.keys())
 
 
@@ -132,7 +134,7 @@ def metrics_table(
 
     Columns: metric, value, then "std" and "95 % interval" if given, then "what it is". Undefined figures are "–".
     """
-    names = _ordered(set(metrics))
+    names = ordered(set(metrics))
     columns: dict[str, list[str]] = {
         "metric": [readable(name) for name in names],
         "value": [number(name, metrics[name]) for name in names],
@@ -152,7 +154,7 @@ def comparison_table(
 ) -> pd.DataFrame:
     """Return one row an arm, one column a metric, cells "mean" or "mean ± std"; metrics nobody has are left out."""
     defined = {name for values in arms.values() for name, value in values.items() if value is not None}
-    names = _ordered(defined) if metrics is None else list(metrics)
+    names = ordered(defined) if metrics is None else list(metrics)
     rows = []
     for arm, values in arms.items():
         row = {"arm": arm}
@@ -173,29 +175,29 @@ def difference_table(difference: Mapping[str, Any]) -> pd.DataFrame:
     given only where there is an interval: it either leaves zero out or it does not.
     """
     values: Mapping[str, Mapping[str, Any]] = difference.get("metrics", {})
-    rows = []
-    for name in _ordered(set(values)):
-        entry = values[name]
-        mean = entry.get("mean")
-        bounds = _bounds(mean, entry.get("ci95"))
-        if bounds is None:
-            verdict = "no interval"
-        elif bounds[0] > 0 or bounds[1] < 0:
-            verdict = "higher" if bounds[0] > 0 else "lower"
-        else:
-            verdict = "no difference shown"
-        rows.append(
-            {
-                "metric": readable(name),
-                "with": number(name, entry.get("with")),
-                "without": number(name, entry.get("without")),
-                "difference": points(name, mean),
-                "95 % interval": interval_text(name, mean, entry.get("ci95"), difference=True),
-                "smallest detectable": points(name, entry.get("smallest_detectable"), ""),
-                "verdict": verdict,
-            }
-        )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(
+        [{"metric": readable(name)} | difference_row(name, values[name]) for name in ordered(set(values))]
+    )
+
+
+def difference_row(name: str, entry: Mapping[str, Any]) -> dict[str, str]:
+    """Return the cells of one metric's paired comparison; entry: as `difference_table` takes it."""
+    mean = entry.get("mean")
+    ends = bounds(mean, entry.get("ci95"))
+    if ends is None:
+        verdict = "no interval"
+    elif ends[0] > 0 or ends[1] < 0:
+        verdict = "higher" if ends[0] > 0 else "lower"
+    else:
+        verdict = "no difference shown"
+    return {
+        "with": number(name, entry.get("with")),
+        "without": number(name, entry.get("without")),
+        "difference": points(name, mean),
+        "95 % interval": interval_text(name, mean, entry.get("ci95"), difference=True),
+        "smallest detectable": points(name, entry.get("smallest_detectable"), ""),
+        "verdict": verdict,
+    }
 
 
 def label_counts(predictions: np.ndarray, confidences: np.ndarray, names: Sequence[str]) -> pd.DataFrame:

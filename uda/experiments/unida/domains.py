@@ -6,8 +6,10 @@ from pathlib import Path
 
 from uda.datasets.cache import Unreadable
 from uda.datasets.labelsets import LabelSets, apply, label_sets, present_classes
+from uda.datasets.pairs import names_all
 from uda.datasets.resolve import Resolved, resolve
 from uda.datasets.table import ImageTable
+from uda.errors import UserError
 from uda.experiments.parts import Domain, load_domain
 from uda.sections import PairRecipe
 
@@ -58,6 +60,8 @@ class Found:
 
 def find_domains(recipe: PairRecipe, download: bool = False) -> Found:
     """Find what the recipe names and settle the label sets; UserError says what is missing and what to do."""
+    if names_all(recipe.source) or names_all(recipe.target):
+        raise UserError("all is a run for each pair of domains, and this is a single run; name one domain on each side")
     return settle(resolve(recipe.source, recipe.target, Path(recipe.root) if recipe.root else None, download), recipe)
 
 
