@@ -28,13 +28,13 @@ class ProxyADistance:
 def proxy_a_distance(source: ArrayLike, target: ArrayLike, seed: int = 0) -> ProxyADistance:
     """Return the proxy A-distance of two domains: 0 where they cannot be told apart, 2 where always.
 
-    source: (N, D), target: (M, D) features. 2(1 − 2ε), clipped to [0, 2] (Ben-David et al., "Analysis of representations
-    for domain adaptation", NeurIPS 2006), where ε is the error of a linear SVM that tells the domains apart (as in
-    Glorot et al., ICML 2011, and Ganin et al., JMLR 2016). Here every image is held out once, in five folds drawn by
-    `seed`, both domains weigh the same however many images they have, and C is 1 on features brought to zero mean, unit
-    variance and then a mean squared length of 1: nothing is chosen on what measures. ci95 joins Wilson's intervals
-    of the two domains' errors (Newcombe's square-and-add, 1998) and leaves out that folds share training images. Classes
-    that one domain alone has count as distance too.
+    source: (N, D), target: (M, D) features. 2(1 − 2ε), clipped to [0, 2] (Ben-David et al., "Analysis of
+    representations for domain adaptation", NeurIPS 2006), where ε is the error of a linear SVM that tells the domains
+    apart (as in Glorot et al., ICML 2011, and Ganin et al., JMLR 2016). Here every image is held out once, in five
+    folds drawn by `seed`; both domains weigh the same however many images they have; and C is 1 on features brought to
+    zero mean, unit variance and then a mean squared length of 1, so that nothing is chosen on what measures. ci95 joins
+    Wilson's intervals of the two domains' errors (Newcombe's square-and-add, 1998) and leaves out that folds share
+    training images. Classes that one domain alone has count as distance too.
     """
     a, b = as_matrix(source, "source"), as_matrix(target, "target")
     if a.shape[1] != b.shape[1]:
