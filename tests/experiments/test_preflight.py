@@ -18,6 +18,7 @@ from uda.experiments.unida.assemble import prepare_inputs
 from uda.experiments.unida.experiment import UnidaExperiment
 from uda.experiments.unida.preflight import lines, look_before, time_line
 from uda.recipe import Tree, UnidaRecipe, build_as, differences
+from uda.tasks import METHODS
 
 CPU = torch.device("cpu")
 
@@ -121,7 +122,7 @@ def unwritten_run(
 
 
 LAYERS: list[Tree] = [
-    {"method": {"name": "dance"}},
+    *({"method": {"name": method}} for method in METHODS["unida"]),
     {"encoder": {"freeze": True}},
     {"method": {"name": "consensus"}, "encoder": {"batch_statistics": "target"}},
     {"objectives": {"rotation": {}}},

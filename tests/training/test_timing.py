@@ -7,6 +7,7 @@ from tests.tiny import tiny_domains, tiny_recipe, tiny_task
 from uda.experiments.experiment import Settings, loop_options
 from uda.experiments.unida.assemble import build_task, prepare_inputs, unida_data
 from uda.ssl import OBJECTIVES, Need
+from uda.tasks import METHODS
 from uda.training.timing import duration, seconds_per_step, timed
 
 CPU = torch.device("cpu")
@@ -52,6 +53,11 @@ def test_every_objective_can_be_timed_from_its_start(name):
     inputs = prepare_inputs(recipe, domains, CPU, progress=False)
     task = build_task(recipe, unida_data(domains, inputs), inputs.backbone, 0)
     assert seconds_per_step(task, loop_options(recipe, 0, Settings(CPU)), CPU, patience=0.0) > 0
+
+
+@pytest.mark.parametrize("method", METHODS["unida"])
+def test_every_method_can_be_timed_from_its_start(method):
+    assert seconds({"method": {"name": method}}, patience=0.0) > 0
 
 
 def test_timed_waits_for_the_work():
