@@ -90,10 +90,15 @@ class UnidaRecipe(Recipe):
     data: PairRecipe = PairRecipe()
     rejection: str = "method"  # the method's own rule, by whose name `build` replaces it
     selection: str = LAST  # which evaluation's weights are the answer: the last one's, or the best by a validator
+    preflight: bool = True  # look at the data and the time it will take, before training
 
     def identity(self) -> Tree:
-        """Return all that decides the numbers of one seed; with a selection, so does what there is to select from."""
+        """Return all that decides the numbers of one seed; with a selection, so does what there is to select from.
+
+        Looking before training decides none.
+        """
         content = super().identity()
+        content.pop("preflight")
         if self.selection != LAST:
             content["training"]["evaluate_every"] = self.training.evaluate_every
         return content

@@ -105,6 +105,10 @@ class Experiment:
         """Return where the backbone's weights came from."""
         raise TypeError(f"{type(self).__name__} defines no origin")
 
+    def look_before(self, recipe: Any, loaded: Any, inputs: Any, task: Any, settings: Settings) -> dict[str, Any]:
+        """Say what is worth knowing before training; return `preflight` of `metrics.json`. It may change no number."""
+        return {}
+
     def fit(self, recipe: Any, task: Any, folder: Path, identity: Identity, seed: int, settings: Settings) -> None:
         """Train the task, or finish it with resume."""
         train(task, loop_options(recipe, seed, settings), folder, identity, settings.device, settings.resume)
@@ -159,9 +163,9 @@ def run(
         return arm.content
     same = baseline.data == recipe.data
     other_loaded = loaded if same else experiment.load(other_found, baseline, settings)
-    other = run_arm(experiment, baseline, other_loaded, out / BASELINE, settings)
-    over_images = experiment.over_images(arm.seeds[0], other.seeds[0])
-    difference = difference_content(arm.content, other.content, over_images)
+    known = arm.content.get("preflight") if same and baseline.encoder == recipe.encoder else None
+    other = run_arm(experiment, baseline, other_loaded, out / BASELINE, settings, preflight=known)
+    difference = difference_content(arm.content, other.content, experiment.over_images(arm.seeds[0], other.seeds[0]))
     arm.content["difference"] = difference
     write_json(out / "metrics.json", arm.content)
     write_arm_summary(experiment, out, [arm, other], difference)
@@ -175,8 +179,12 @@ def run_arm(
     out: Path,
     settings: Settings,
     baseline: Recipe | None = None,
+    preflight: dict[str, Any] | None = None,
 ) -> Arm:
-    """Run all seeds of one recipe below `out` and write its summary; `baseline` is noted, for --resume to end it."""
+    """Run all seeds of one recipe below `out` and write its summary; `baseline` is noted, for --resume to end it.
+
+    preflight: what an arm on the same data has seen before training; without it this one looks.
+    """
     inputs = experiment.prepare(recipe, loaded, settings)
     task = experiment.build(recipe, loaded, inputs, recipe.seeds[0])
     # Only now, for weights or an image size that are of no use shall leave no folder behind that "holds a run".
@@ -185,13 +193,14 @@ def run_arm(
     if baseline is not None:
         (out / BASELINE).mkdir(exist_ok=True)
         write_text(out / BASELINE / "recipe.yaml", baseline.dump())
+    looked = experiment.look_before(recipe, loaded, inputs, task, settings) if preflight is None else preflight
     single = len(recipe.seeds) == 1
     seeds = []
     for number, seed in enumerate(recipe.seeds):
         if number:
             task = experiment.build(recipe, loaded, inputs, seed)
         folder = out if single else out / f"seed-{seed}"
-        seeds.append(run_seed(experiment, recipe, loaded, inputs, task, seed, folder, settings))
+        seeds.append(run_seed(experiment, recipe, loaded, inputs, task, seed, folder, settings, looked))
     if single:
         return Arm(recipe, loaded, seeds, seeds[0].content)
     arm = Arm(recipe, loaded, seeds, summary_content([seed.content for seed in seeds]))
@@ -210,6 +219,7 @@ def run_seed(
     seed: int,
     folder: Path,
     settings: Settings,
+    preflight: Mapping[str, Any],
 ) -> SeedResult:
     """Train one seed's task (or finish it, with resume), evaluate it, and write its outputs."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -221,6 +231,7 @@ def run_seed(
     identity = Identity(recipe.hash(), loaded.fingerprint, seed)
     experiment.fit(recipe, task, folder, identity, seed, settings)
     content = experiment.content(folder, recipe, loaded, task, seed)
+    content |= {"preflight": preflight} if preflight else {}
     experiment.write(folder, own, loaded, inputs, task, content)
     write_json(folder / "metrics.json", content)  # last: a run with this file is a finished one
     return SeedResult(seed, task, content, folder)

@@ -17,6 +17,7 @@ from uda.metrics.corruption import (
     plain_corruption_error,
     relative_mean_corruption_error,
 )
+from uda.metrics.domains import ProxyADistance, proxy_a_distance
 from uda.metrics.features import alignment, balancedness, effective_rank, l2_normalize, uniformity
 from uda.metrics.ood import aupr, auroc, fpr_at_tpr, oscr
 from uda.metrics.statistics import (
@@ -47,6 +48,7 @@ __all__ = [
     "UNIDA_METRICS",
     "BootstrapInterval",
     "PairedDifference",
+    "ProxyADistance",
     "ReliabilityBin",
     "Summary",
     "accuracy_interval",
@@ -73,6 +75,7 @@ __all__ = [
     "per_class_accuracy",
     "plain_corruption_error",
     "private_nmi",
+    "proxy_a_distance",
     "relative_mean_corruption_error",
     "reliability_bins",
     "smallest_detectable_difference",

@@ -30,6 +30,7 @@ class UnidaReport:
     source_features (S, D), source_labels (S,), target_features (N, D): for t-SNE; may have no rows.
     selection:   as in `metrics.json`.
     unreadable:  files left out, with the reason; notes: what was understood of the data, weights used, warnings.
+    before:      the section of what was seen before training, or None.
     """
 
     title: str
@@ -55,6 +56,7 @@ class UnidaReport:
     ci95: Mapping[str, tables.Interval] | None = None
     seed: int = 0
     selection: Mapping[str, Any] | None = None
+    before: Section | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -266,6 +268,7 @@ def write_unida_report(path: Path, inputs: UnidaReport) -> None:
     sections += [_features(inputs), _curves(inputs)]
     if inputs.selection is not None:
         sections.append(selection_section(inputs.selection))
+    sections += [inputs.before] if inputs.before else []
     sections += [page.problems(inputs.unreadable, inputs.notes), page.recipe(inputs.recipe)]
     k, n = len(inputs.class_names), len(inputs.predictions)
     subtitle = f"Universal domain adaptation: {n} target images, {k} known classes or unknown"

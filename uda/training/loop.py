@@ -66,9 +66,9 @@ def train(
     Raises UserError for a loss that is not finite, a full disk or a full GPU, and Interrupted after Ctrl-C.
     """
     out.mkdir(parents=True, exist_ok=True)
-    accelerator = _accelerator(options.precision, device)
+    accelerator = create_accelerator(options.precision, device)
     streams = task.streams()
-    with _memory_errors_named(streams, options.batch_setting):
+    with memory_errors_named(streams, options.batch_setting):
         return _train(task, streams, options, out, identity, device, resume, accelerator)
 
 
@@ -82,13 +82,8 @@ def _train(
     resume: bool,
     accelerator: Accelerator,
 ) -> dict[str, float | None]:
-    task.to(device)
-    if options.channels_last:
-        task.to(memory_format=torch.channels_last)
-    optimizers = {
-        name: create_optimizer(options.optimizer, groups, options.lr, options.momentum, options.weight_decay)
-        for name, groups in task.players().items()
-    }
+    place(task, options, device)
+    optimizers = create_optimizers(task, options)
     checkpoints = out / "checkpoint"
     history = History(out / "history.csv", task.metric_names)
     done = (load_checkpoint(checkpoints, task, optimizers, identity) if resume else None) or 0
@@ -118,7 +113,7 @@ def _train(
                 _restart(optimizers, restarted)
             _seed(derived_seed(options.seed, step, "step"), device)
             batches = prefetch.fetch(step, last=step == options.steps - 1)
-            losses = _move(task, optimizers, batches, clock, lr, accelerator, options.clip_norm)
+            losses = move(task, optimizers, batches, clock, lr, accelerator, options.clip_norm)
             row = {"step": step + 1, "epoch": round((step + 1) * seen / available, 4), "lr": lr}
             pending.append((row, losses))
             finished = step + 1 == options.steps
@@ -165,7 +160,22 @@ def learning_rate_factor(options: LoopOptions, clock: Clock) -> float:
     return warmup * SCHEDULES[options.schedule](clock)
 
 
-def _move(
+def place(task: Task, options: LoopOptions, device: torch.device) -> None:
+    """Bring a task to its device, in the layout that the options ask for."""
+    task.to(device)
+    if options.channels_last:
+        task.to(memory_format=torch.channels_last)
+
+
+def create_optimizers(task: Task, options: LoopOptions) -> dict[str, Optimizer]:
+    """Return an optimizer for each of the task's players."""
+    return {
+        name: create_optimizer(options.optimizer, groups, options.lr, options.momentum, options.weight_decay)
+        for name, groups in task.players().items()
+    }
+
+
+def move(
     task: Task,
     optimizers: Mapping[str, Optimizer],
     batches: Mapping[str, Batch],
@@ -233,14 +243,14 @@ def _diverged(what: str, step: int, checkpoints: Path) -> UserError:
     )
 
 
-def _accelerator(precision: str, device: torch.device) -> Accelerator:
+def create_accelerator(precision: str, device: torch.device) -> Accelerator:
     """Return accelerate's wrapper for this run; the one before in this process may have had other settings."""
     AcceleratorState._reset_state(reset_partial_state=True)
     return Accelerator(mixed_precision=precision, cpu=device.type == "cpu")
 
 
 @contextmanager
-def _memory_errors_named(streams: Mapping[str, Stream], setting: str) -> Iterator[None]:
+def memory_errors_named(streams: Mapping[str, Stream], setting: str) -> Iterator[None]:
     """Turn a GPU that is full into the batch size that was tried and the setting that halves it."""
     try:
         yield

@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
+
 from uda.experiments.experiment import Experiment, SeedResult, Settings, loop_options
 from uda.experiments.unida.assemble import (
     Inputs,
@@ -18,6 +20,7 @@ from uda.experiments.unida.assemble import (
 from uda.experiments.unida.content import image_bootstrap, seed_content
 from uda.experiments.unida.domains import Domains, Found, decode_domains, find_domains
 from uda.experiments.unida.outputs import backbone_of, write_seed_outputs
+from uda.experiments.unida.preflight import lines, look_before, time_line
 from uda.nn.encoder import create_encoder
 from uda.probes.selection import COLUMN, LAST
 from uda.recipe import UnidaRecipe
@@ -63,6 +66,21 @@ class UnidaExperiment(Experiment):
     def origin(self, task: UniDA, inputs: Inputs) -> str:
         """Return where the backbone's weights came from."""
         return backbone_of(task, inputs).origin
+
+    def look_before(
+        self, recipe: UnidaRecipe, loaded: Domains, inputs: Inputs, task: UniDA, settings: Settings
+    ) -> dict[str, Any]:
+        """Look at both domains, and say how long training will take; a resumed run has been told."""
+        if not recipe.preflight:
+            return {}
+        with torch.random.fork_rng():
+            found = look_before(recipe, loaded, inputs, settings.device)
+            if not settings.resume:
+                for line in lines(found):
+                    settings.say(line)
+                options = loop_options(recipe, recipe.seeds[0], settings)
+                settings.say(time_line(task, options, settings.device, len(recipe.seeds)))
+        return found
 
     def fit(
         self, recipe: UnidaRecipe, task: UniDA, folder: Path, identity: Identity, seed: int, settings: Settings

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
 
 from uda.datasets.sampling import spread
@@ -12,14 +13,19 @@ from uda.datasets.streams import Subset
 from uda.experiments.parts import Domain, write_backbone
 from uda.experiments.unida.assemble import Inputs
 from uda.experiments.unida.domains import Domains
+from uda.experiments.unida.preflight import lines, sides
 from uda.nn.encoder import TimmEncoder
 from uda.recipe import UnidaRecipe
+from uda.report.page import Section
+from uda.report.preflight import preflight_section
 from uda.report.unida import UnidaReport, select_thumbnails, write_unida_report
 from uda.tasks.unida import Answer, UniDA
 from uda.training.history import History
 from uda.training.outputs import write_text
 
 THUMBNAIL = 96
+PAIRS = 6
+"""Near-duplicates of each kind that the report shows."""
 UNKNOWN = "unknown"
 
 
@@ -67,8 +73,21 @@ def write_seed_outputs(
             notes=[*domains.lines, f"weights: {origin}", *domains.warnings],
             seed=task.seed,
             selection=content["selection"],
+            before=before_training(recipe, domains, content.get("preflight")),
         ),
     )
+
+
+def before_training(recipe: UnidaRecipe, domains: Domains, found: dict[str, Any] | None) -> Section | None:
+    """Return the report's section of what was seen before training, with the nearest of the near-duplicates."""
+    if not found:
+        return None
+    shown = {}
+    for kind, pair in sides(domains).items():
+        rows = np.array([near["rows"] for near in found["near_duplicates"][kind]["nearest"][:PAIRS]], dtype=np.int64)
+        both = [thumbnails(recipe, side, part) for side, part in zip(pair, rows.reshape(-1, 2).T, strict=True)]
+        shown[kind] = torch.stack(both, dim=1).flatten(0, 1)
+    return preflight_section(found, lines(found), shown)
 
 
 def backbone_of(task: UniDA, inputs: Inputs) -> TimmEncoder:

@@ -1,0 +1,204 @@
+"""What is worth knowing before training: the data's pitfalls, how far the domains lie apart, and how long it takes."""
+
+import contextlib
+import copy
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from uda.clock import Clock
+from uda.datasets.cache import default_cache_dir
+from uda.datasets.duplicates import THUMBNAIL, Pairs, near_duplicates
+from uda.datasets.sampling import spread
+from uda.datasets.streams import FrozenFeatures, Images, Subset
+from uda.experiments.parts import Domain, starting_encoder, training_view
+from uda.experiments.unida.assemble import Inputs
+from uda.experiments.unida.domains import Domains
+from uda.metrics import proxy_a_distance
+from uda.nn.encoder import TimmEncoder
+from uda.probes.frozen import compute_passes, image_ids, weights_hash
+from uda.recipe import UnidaRecipe
+from uda.report.preflight import KINDS
+from uda.ssl.objective import Objective
+from uda.ssl.views import AUGMENTATIONS
+from uda.tasks.unida import UniDA
+from uda.training.loop import LoopOptions
+from uda.training.outputs import write_json
+from uda.training.timing import duration, seconds_per_step, timed
+
+FEW = 5
+"""Images below which a source class is named."""
+
+_EMBEDDED = 500  # images of a domain whose features tell how far apart the domains are
+_COMPARED = 10_000  # images of a domain that near-duplicates are looked for among
+_LISTED = 50  # pairs of each kind that are named
+
+
+def look_before(recipe: UnidaRecipe, domains: Domains, inputs: Inputs, device: torch.device) -> dict[str, Any]:
+    """Return what `metrics.json` holds under `preflight`: a function of the data, the backbone and its weights.
+
+    What takes time is kept in the cache, so that other seeds, arms and a resumed run do not look again.
+    """
+    counts = domains.source.table.counts()
+    backbone = inputs.backbone or starting_encoder(recipe, 0)  # random weights too are the same for every seed
+    key = (
+        f"preflight 1 {domains.source.images.fingerprint} {domains.target.images.fingerprint} "
+        f"{weights_hash(backbone)} {backbone.name} {AUGMENTATIONS[recipe.data.augment](recipe.data.image_size)!r} "
+        f"{recipe.data.packed_size} {recipe.data.fit}"
+    )
+    found = _kept(key, lambda: _look(recipe, domains, inputs, backbone, device))
+    for kind, (first, second) in sides(domains).items():
+        for pair in found["near_duplicates"][kind]["nearest"]:
+            i, j = pair["rows"]
+            pair["paths"] = [first.table.paths[i], second.table.paths[j]]
+    few = [name for name, count in counts.items() if count < FEW]
+    images = {"source_images": counts, "few_images": few, "target_images": len(domains.target.table)}
+    return images | found
+
+
+def sides(domains: Domains) -> dict[str, tuple[Domain, Domain]]:
+    """Return which two domains are compared in each of `KINDS`."""
+    source, target = domains.source, domains.target
+    return {"across": (source, target), "source": (source, source), "target": (target, target)}
+
+
+def _look(
+    recipe: UnidaRecipe, domains: Domains, inputs: Inputs, backbone: TimmEncoder, device: torch.device
+) -> dict[str, Any]:
+    source, target = domains.source, domains.target
+    features = [
+        _features(recipe, backbone, domain, images, device)
+        for domain, images in ((source, inputs.source), (target, inputs.target))
+    ]
+    distance = proxy_a_distance(features[0], features[1], seed=0)
+    rows = [spread(len(domain.images), _COMPARED) for domain in (source, target)]
+    first, second = source.images.square(rows[0], THUMBNAIL), target.images.square(rows[1], THUMBNAIL)
+    pairs = {
+        "across": _described(near_duplicates(first, second), rows[0], rows[1]),
+        "source": _described(near_duplicates(first), rows[0], rows[0]),
+        "target": _described(near_duplicates(second), rows[1], rows[1]),
+    }
+    return {
+        "proxy_a_distance": {
+            "value": distance.value,
+            "ci95": None if distance.ci95 is None else list(distance.ci95),
+            "error": distance.error,
+            "images": [len(part) for part in features],
+        },
+        "near_duplicates": {"compared": [len(part) for part in rows]} | pairs,
+    }
+
+
+def _features(
+    recipe: UnidaRecipe, backbone: TimmEncoder, domain: Domain, images: Images, device: torch.device
+) -> np.ndarray:
+    """Return features of the evaluation view as training starts, of at most 500 images, (n, D)."""
+    rows = spread(len(images), _EMBEDDED)
+    if isinstance(images, FrozenFeatures):
+        return images.passes[0, rows].numpy()
+    view = training_view(recipe).plain
+    ids = image_ids(domain.images.hashes[rows])
+    views = [lambda pixels, _: view(pixels)]
+    return compute_passes(backbone, Subset(images, rows), ids, views, device, None)[0].numpy()
+
+
+def _described(pairs: Pairs, first: np.ndarray, second: np.ndarray) -> dict[str, Any]:
+    """Return how many pairs there are, how many images they hold on both sides, and the nearest, as rows of tables."""
+    i, j = first[pairs.first], second[pairs.second]
+    nearest = zip(i[:_LISTED], j[:_LISTED], pairs.similarity[:_LISTED], strict=True)
+    return {
+        "pairs": len(pairs),
+        "images": [len(np.unique(i)), len(np.unique(j))],
+        "nearest": [{"rows": [int(a), int(b)], "similarity": round(float(s), 3)} for a, b, s in nearest],
+    }
+
+
+def _kept(key: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return `compute()`, kept in the cache under a key that names all that it depends on."""
+    path = default_cache_dir() / "preflight" / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
+    with contextlib.suppress(OSError, ValueError):  # absent, or spoilt
+        return json.loads(path.read_text())
+    found = compute()
+    with contextlib.suppress(OSError):  # no room or no right to write there: it is computed anew next time
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, found)
+    return found
+
+
+def lines(found: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the findings as plain lines."""
+    counts = found["source_images"]
+    most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
+    images = f"{sum(counts.values())} source images of {len(counts)} classes, {found['target_images']} target images"
+    spread_out = f"most of '{most}' ({counts[most]}), fewest of '{least}' ({counts[least]})"
+    told = [images + (f"; {spread_out}" if counts[most] > counts[least] else f"; {counts[most]} of each class")]
+    if found["few_images"]:
+        listed = ", ".join(f"{name} ({counts[name]})" for name in found["few_images"])
+        told.append(f"warning: fewer than {FEW} source images of {listed}")
+    return (*told, _distance_line(found["proxy_a_distance"]), *_duplicate_lines(found["near_duplicates"]))
+
+
+def _distance_line(distance: Mapping[str, Any]) -> str:
+    if distance["value"] is None:
+        return "proxy A-distance: undefined, a domain has a single image"
+    low, high = distance["ci95"]
+    n, m = distance["images"]
+    return (
+        f"proxy A-distance {distance['value']:.2f} [{low:.2f}, {high:.2f}] before training (0: the domains cannot be "
+        f"told apart, 2: always), on {n} source and {m} target images"
+    )
+
+
+def _duplicate_lines(duplicates: Mapping[str, Any]) -> list[str]:
+    numbers = ", ".join(f"{duplicates[kind]['pairs']} {where}" for kind, where in KINDS.items())
+    n, m = duplicates["compared"]
+    of = f" among {n} source and {m} target images" if _COMPARED in (n, m) else ""
+    told = [f"near-duplicate pairs{of}: {numbers}"]
+    if duplicates["across"]["pairs"]:
+        told.append(
+            f"warning: {duplicates['across']['images'][1]} target images have a near-duplicate in the source, which "
+            "makes adaptation look better than it is; the report shows them"
+        )
+    return told
+
+
+def time_line(task: UniDA, options: LoopOptions, device: torch.device, seeds: int) -> str:
+    """Return how long training will take, from a few steps of a copy of the task and a look at some target images."""
+    copied = copy.deepcopy(task, {id(task.data): task.data})  # the images are shared, they do not change
+    step = seconds_per_step(copied, options, device) if options.steps else 0.0
+    look = _seconds_per_image(copied, device) * len(task.data.target)
+    looks = _looks(task, options)
+    total = options.steps * step + looks * look
+    each = f" for each of {seeds} seeds" if seeds > 1 else ""
+    return (
+        f"training takes about {duration(total)}{each}: {options.steps} steps of {step:.2g} s and {looks} "
+        f"look{'s' if looks > 1 else ''} of {look:.2g} s at the whole target"
+    )
+
+
+def _seconds_per_image(task: UniDA, device: torch.device) -> float:
+    """Return how long encoding a target image takes; a few are enough where that is slow."""
+    found = 0.0
+    for most in (16, 256):
+        rows = spread(len(task.data.target), most)
+        found = timed(lambda rows=rows: task.encode(Subset(task.data.target, rows)), device) / len(rows)  # type: ignore[misc]
+        if found * len(rows) > 0.2:
+            break
+    return found
+
+
+def _looks(task: UniDA, options: LoopOptions) -> int:
+    """Return how often the whole target is looked at: in evaluations, and where objectives make pseudo-labels."""
+    steps, every = options.steps, options.evaluate_every
+    looks = steps // every + (steps % every > 0) if every else 1
+    objectives = [objective for objective in task.objectives if isinstance(objective, Objective)]
+    if objectives:
+        streams = task.streams().values()
+        seen, available = (len(streams) * task.batch_size, sum(len(stream.images) for stream in streams))
+        clocks = (Clock(step, steps, options.seed, seen, available) for step in range(steps))
+        looks += sum(objective.assign_due(clock) for clock in clocks for objective in objectives)
+    return max(1, looks)
