@@ -114,6 +114,9 @@ def test_the_placebo_learns_the_classes_of_other_views() -> None:
     assert other.targets is not None
     assert not torch.equal(views.targets, other.targets)
     assert sorted(map(tuple, views.targets.tolist())) == sorted(map(tuple, other.targets.tolist()))
+    # turns too: each is right for a quarter of the views by chance, and by the true signal for all
+    turns = torch.arange(4).repeat_interleave(32)
+    assert (other.targets[:, 0] % 4 == turns).float().mean() < 0.5
     features = encoder(views.images)
     assert right.loss(features, views).value.item() != right.loss(features, other).value.item()
 

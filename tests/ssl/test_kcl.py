@@ -7,6 +7,7 @@ from tests.ssl import small
 from uda.ssl.functional.contrastive import supervised_contrastive
 from uda.ssl.kcl import KCL
 from uda.ssl.objective import Need
+from uda.ssl.placebo import placebo
 from uda.ssl.seeded import SeededViews
 
 
@@ -50,8 +51,24 @@ def test_the_encoder_learns_and_the_loss_falls_on_a_fixed_batch(positives: int |
     assert last < 0.8 * first
 
 
-def test_the_placebo_has_other_classes() -> None:
+def test_the_placebo_has_other_classes_and_no_second_view_of_the_image() -> None:
     assert small.placebo_differs(KCL, small.batch())
+    network, batch = small.encoder(), small.batch()
+    real, other = (small.made(kind, network).views(batch, small.CLOCK) for kind in (KCL, placebo(KCL)))
+    assert torch.equal(real.images[:16], other.images[:16])
+    assert not any(torch.equal(a, b) for a, b in zip(real.images[16:], other.images[16:], strict=True))
+
+
+def test_a_copy_of_an_image_without_a_label_is_no_negative() -> None:
+    # The same image twice, of no known class: all four views are of one class, and there is nothing to be told from.
+    objective = small.made(KCL, small.encoder())
+    pair = small.batch(1)
+    twice = dataclasses.replace(
+        pair, images=pair.images.repeat(2, 1, 1, 1), index=torch.tensor([5, 5]), labels=torch.tensor([-1, -1])
+    )
+    views = objective.views(twice, small.CLOCK)
+    assert views.targets is not None
+    assert views.targets[0] == views.targets[1]
 
 
 def test_a_copy_from_the_state_continues_exactly() -> None:

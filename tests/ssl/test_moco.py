@@ -21,7 +21,9 @@ def test_keys_come_from_the_slow_encoder_and_are_compared_with_the_queue() -> No
     features = network(views.images)
     loss = objective.loss(features, views)
     keys = objective.slow_projector(objective.slow_encoder(views.teacher))
-    assert torch.equal(loss.carry, keys)
+    assert isinstance(loss.carry, tuple)
+    assert torch.equal(loss.carry[0], keys)
+    assert torch.equal(loss.carry[1], batch.index)
     assert not keys.requires_grad
     assert torch.equal(loss.value, info_nce(objective.projector(features), keys, objective.queue.rows, 0.3))
     assert not torch.allclose(keys, objective.slow_projector(network(views.teacher)))
@@ -37,7 +39,7 @@ def test_it_is_lightlys_moco_loss() -> None:
     loss = objective.loss(features, views)
     oracle = lightly.NTXentLoss(0.2, memory_bank_size=(64, 128))
     oracle.memory_bank.bank = objective.queue.rows.clone()
-    assert loss.value.item() == pytest.approx(oracle(objective.projector(features), loss.carry).item(), rel=1e-6)
+    assert loss.value.item() == pytest.approx(oracle(objective.projector(features), loss.carry[0]).item(), rel=1e-6)
 
 
 def test_the_slow_encoder_moves_before_and_the_queue_after_the_step() -> None:
@@ -54,8 +56,26 @@ def test_the_slow_encoder_moves_before_and_the_queue_after_the_step() -> None:
     loss = objective(network, small.batch(), small.CLOCK)
     assert torch.equal(objective.queue.rows, rows)
     objective.after_step(loss.carry)
-    assert torch.allclose(objective.queue.rows[:16], torch.nn.functional.normalize(loss.carry))
+    assert torch.allclose(objective.queue.rows[:16], torch.nn.functional.normalize(loss.carry[0]))
+    assert objective.queue_ids.tolist() == [*range(16), *[-1] * 24]
     assert torch.equal(objective.queue.rows[16:], rows[16:])
+
+
+@pytest.mark.parametrize(("queue", "own_count"), [(40, False), (16, True)])
+def test_own_earlier_keys_are_no_negatives_where_the_queue_holds_more_than_all_images(
+    queue: int, own_count: bool
+) -> None:
+    network, batch = small.encoder(), small.batch()  # of a table of 16 images
+    objective = small.made(MoCo, network, queue=queue)
+    objective.after_step(objective(network, batch, small.CLOCK).carry)
+    views = objective.views(batch, small.CLOCK)
+    features = network(views.images)
+    loss = objective.loss(features, views)
+    query, (keys, _), rows = objective.projector(features), loss.carry, objective.queue.rows
+    own = torch.zeros(16, queue, dtype=torch.bool)
+    own[:, :16] = torch.eye(16, dtype=torch.bool)  # the first 16 rows are the batch's keys of the step before
+    expected = info_nce(query, keys, rows, 0.2, None if own_count else own)
+    assert loss.value.item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_no_gradient_reaches_the_slow_encoder() -> None:
@@ -71,7 +91,7 @@ def test_the_loss_falls_on_a_fixed_batch() -> None:
     network, batch = small.encoder(), small.batch()
     objective = small.made(MoCo, network, queue=16)
     objective.after_step(objective(network, small.batch(seed=7), small.CLOCK).carry)
-    # the queue keeps those other images: this batch's own keys of earlier steps would be negatives of it
+    # the queue keeps those other images: it holds no more than all, so that own earlier keys would be negatives
     optimizer = small.optimizer_of(objective, network)
     losses = []
     for _ in range(15):

@@ -48,6 +48,31 @@ def test_all_that_is_lacking_is_named_and_what_to_do_where_nothing_fits() -> Non
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "given", "backbone"),
+    [
+        (
+            "mae",
+            Need.MAP,
+            "choose a ViT as --backbone (vit_small_patch16_224, or smallvit for small images), or another",
+        ),
+        (
+            "colorization",
+            Need.TOKENS,
+            "choose a convolutional --backbone (resnet50, or smallconv for small images), or",
+        ),
+    ],
+)
+def test_a_backbone_that_would_do_is_named(name: str, given: Need, backbone: str) -> None:
+    with pytest.raises(UserError) as refused:
+        check_needs(find_objective(name), Need.PIXELS | given, "task 'unida'", [Rotation])
+    assert f"which task 'unida' does not give; {backbone}" in str(refused.value)
+    assert str(refused.value).endswith("another objective; these would do: rotation")
+    with pytest.raises(UserError) as refused:  # no backbone gives pixels to frozen features
+        check_needs(find_objective(name), Need.INDEX, "frozen mode (--freeze)", [Memorize])
+    assert "--backbone" not in str(refused.value)
+
+
 def test_what_is_given_passes() -> None:
     check_needs(Rotation, Need.PIXELS | Need.INDEX, "task 'unida'", [Rotation])
     check_needs(Memorize, Need.INDEX, "frozen mode", [Memorize])

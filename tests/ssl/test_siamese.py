@@ -22,11 +22,11 @@ def test_pairs_of_one_image_and_pairs_with_the_next(hinge: str, within: float) -
 
 
 @pytest.mark.parametrize("hinge", ["squared", "plain"])
-def test_a_collapsed_network_has_the_value_of_chance(hinge: str) -> None:
+def test_a_collapsed_network_has_the_value_of_constant_embeddings(hinge: str) -> None:
     objective = small.made(Siamese, small.encoder(), margin=3.0, hinge=hinge)
     loss = objective.loss(torch.ones(8, 128), objective.views(small.batch(4), small.CLOCK))
-    assert loss.chance == {"squared": 4.5, "plain": 1.5}[hinge]
-    assert loss.value.item() == pytest.approx(loss.chance)
+    assert loss.constant == {"squared": 4.5, "plain": 1.5}[hinge]
+    assert loss.value.item() == pytest.approx(loss.constant)
 
 
 def test_the_encoder_learns_and_the_loss_falls_on_a_fixed_batch() -> None:

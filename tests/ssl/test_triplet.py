@@ -20,10 +20,10 @@ def test_the_other_view_against_the_next_image() -> None:
     assert objective.loss(features, views).value.item() == 0
 
 
-def test_a_collapsed_network_has_the_value_of_chance() -> None:
+def test_a_collapsed_network_has_the_value_of_constant_embeddings() -> None:
     objective = small.made(Triplet, small.encoder())
     loss = objective.loss(torch.ones(8, 128), objective.views(small.batch(4), small.CLOCK))
-    assert loss.chance == 0.2
+    assert loss.constant == 0.2
     assert loss.value.item() == pytest.approx(0.2)
 
 

@@ -37,5 +37,5 @@ class HCL(SimCLR):
     def loss(self, features: Tensor, views: Views) -> Loss:
         """NT-Xent with debiased, reweighted negatives, mean over the 2B views."""
         a, b = self.projector(features).chunk(2)
-        value = hard_negative_nt_xent(a, b, self.temperature, self.tau_plus, self.beta)
+        value = hard_negative_nt_xent(a, b, self.temperature, self.tau_plus, self.beta, views.ids)
         return Loss(value, chance=math.log(len(features) - 1))

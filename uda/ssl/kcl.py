@@ -44,17 +44,15 @@ class KCL(Objective):
         images = torch.cat([self.info.random_view(batch, clock, view) for view in ("a", "b")])
         assert batch.labels is not None  # a task without labels is refused before anything trains
         # An image without a label is a class of its own, not of one class with all the others.
-        alone = -1 - torch.arange(len(batch), device=batch.labels.device)
-        return SeededViews(
-            images, targets=torch.where(batch.labels < 0, alone, batch.labels), seed=seed_of(clock, "kcl")
-        )
+        classes = torch.where(batch.labels < 0, -1 - batch.index, batch.labels)
+        return SeededViews(images, targets=classes, ids=batch.index, seed=seed_of(clock, "kcl"))
 
     def loss(self, features: Tensor, views: Views) -> Loss:
         """Supervised contrastive loss, mean over the 2B views."""
         assert isinstance(views, SeededViews)  # this class made them
         assert views.targets is not None  # as above
-        labels = views.targets.repeat(2)
-        images = torch.arange(len(views.targets), device=labels.device).repeat(2)
+        assert views.ids is not None
+        labels, images = views.targets.repeat(2), views.ids.repeat(2)
         z = self.projector(features)
         drawn = supervised_contrastive(z, labels, self.temperature, self.positives, views.generator(), images)
         return Loss(drawn)

@@ -39,11 +39,12 @@ class NPair(Objective):
 
     def views(self, batch: Batch, clock: Clock) -> Views:
         """Two independent strong views, [a; b]."""
-        return Views(torch.cat([self.info.random_view(batch, clock, view) for view in ("a", "b")]))
+        images = torch.cat([self.info.random_view(batch, clock, view) for view in ("a", "b")])
+        return Views(images, ids=batch.index)
 
     def loss(self, features: Tensor, views: Views) -> Loss:
         """N-pair loss of the B first views, and the mean squared norm of all."""
         projected = self.projector(features).float()
         a, b = projected.chunk(2)
         norms = projected.square().sum(1).mean()
-        return Loss(n_pair(a, b) + self.norm_penalty * norms, chance=math.log(len(a)))
+        return Loss(n_pair(a, b, images=views.ids) + self.norm_penalty * norms, chance=math.log(len(a)))

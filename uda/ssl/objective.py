@@ -76,8 +76,9 @@ class Views:
 
     images: (V, 3, H, W) in [0, 1], whole blocks of the batch one after the other: two views are [a; b], (2B, 3, H, W);
     targets: (V or B, …) the answers, where there are any; plain: rows of `images` that are the task's own view;
-    index: (B,) rows of the table; teacher: (blocks · B, 3, H, W) what a momentum teacher sees; crops: (blocks · B, 3,
-    h, w) smaller views, which the encoder sees in a pass of their own.
+    index: (B,) rows of the table that are the answers; teacher: (blocks · B, 3, H, W) what a momentum teacher sees;
+    crops: (blocks · B, 3, h, w) smaller views, which the encoder sees in a pass of their own; ids: (B,) which image
+    each is, where images are compared with each other: a batch may hold one twice, and it is no negative of itself.
     """
 
     images: Tensor
@@ -86,20 +87,23 @@ class Views:
     index: Tensor | None = None
     teacher: Tensor | None = None
     crops: Tensor | None = None
+    ids: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Loss:
     """value: scalar to minimize; accuracy: of a pretext task, detached; carry: what `after_step` needs.
 
-    chance: the value that a model which has learned nothing, or has collapsed, would have (ln of the number of
-    answers); the collapse watch compares with it. None where there is no such value.
+    For the collapse watch, None where there is no such value: chance: what a guess costs, the entropy of the answers
+    (ln of their number), so that nothing is learned at it or above; constant: what constant embeddings cost, where
+    losses above that are no sign.
     """
 
     value: Tensor
     accuracy: Tensor | None = None
     carry: object = None
     chance: float | None = None
+    constant: float | None = None
 
 
 class Objective(nn.Module):
@@ -113,8 +117,13 @@ class Objective(nn.Module):
     needs: ClassVar[Need] = Need.PIXELS
     name: ClassVar[str]
     default_weight: ClassVar[float] = 1.0
+    fewest: ClassVar[int] = 2
+    """Images of a batch below which its loss says little, since it compares statistics of the whole batch."""
     sampling_labels: Tensor | None = None
-    """(N,) pseudo-labels that training shall draw images uniformly over; None: every image equally often."""
+    """(N,) pseudo-labels that pre-training draws images uniformly over; None: every image equally often.
+
+    As an auxiliary head an objective sees the images that its task draws.
+    """
 
     def __init__(self, encoder: Encoder, info: Info):
         super().__init__()
@@ -187,7 +196,23 @@ def check_needs(objective: type[Objective], given: Need, where: str, others: Ite
     instead = (
         f"these would do: {', '.join(fitting)}" if fitting else "no objective would do there; leave --objective out"
     )
-    raise UserError(f"objective '{objective.name}' needs {words(lacking)}, which {where} does not give; {instead}")
+    backbone = f"choose {_BACKBONES[lacking]}, or another objective; " if lacking in _BACKBONES else ""
+    raise UserError(
+        f"objective '{objective.name}' needs {words(lacking)}, which {where} does not give; {backbone}{instead}"
+    )
+
+
+def refuse_options(objective: type[Objective], wants: str, **given: object) -> None:
+    """Refuse options that the chosen form does not read: UserError naming the first that is not None.
+
+    wants: what they belong to, as a recipe sets it: "form=tiles".
+    """
+    for option, value in given.items():
+        if value is not None:
+            raise UserError(
+                f"objectives.{objective.name}.{option}={value} has no effect without {wants}; leave it out, or set "
+                f"objectives.{objective.name}.{wants}"
+            )
 
 
 def words(needs: Need) -> str:
@@ -195,6 +220,10 @@ def words(needs: Need) -> str:
     return " and ".join(_WORDS[need] for need in Need if need in needs)
 
 
+_BACKBONES = {
+    Need.MAP: "a convolutional --backbone (resnet50, or smallconv for small images)",
+    Need.TOKENS: "a ViT as --backbone (vit_small_patch16_224, or smallvit for small images)",
+}
 _WORDS = {
     Need.PIXELS: "pixels",
     Need.LABELS: "labels",

@@ -20,7 +20,8 @@ def placebo(kind: type[O]) -> type[O]:
     """Return the objective of the same views, heads, state and cost whose answers are those of other images.
 
     What is exchanged, at random in each step, is the first of these that the views have: targets, the teacher's
-    images, the index, else the views themselves: all but the first, the crops too, each in an order of its own.
+    images, the index, else the views themselves: all but the first, the crops too, each in an order of its own. Beside
+    targets the next of these goes too where images are compared with each other as well (KCL).
     """
 
     class Placebo(kind):  # type: ignore[misc,valid-type]
@@ -36,14 +37,14 @@ def placebo(kind: type[O]) -> type[O]:
 def exchanged(views: Views, index: Tensor, clock: Clock) -> Views:
     """Return views with the answers of one image given to another; index: (B,) rows of the batch.
 
-    Answers that are classes are mixed at random, so that they say nothing; all else goes round in one random circle, so
-    that no image keeps its own. Raises TypeError for views with nothing that could be exchanged.
+    Answers that are classes are mixed at random over all rows, so that they say nothing; all else goes round in one
+    random circle, so that no image keeps its own. Raises TypeError for views with nothing that could be exchanged.
     """
     n = len(index)
     if views.targets is not None:
-        if views.targets.dim() == 1:  # turns are equal within a block: all are mixed
-            return replace(views, targets=views.targets[_mixed(len(views.targets), clock, "placebo", views.targets)])
-        return replace(views, targets=_handed_on(views.targets, n, clock))
+        views = replace(views, targets=_other_targets(views.targets, n, clock))
+        if views.ids is None:
+            return views
     if views.teacher is not None:
         return replace(views, teacher=_handed_on(views.teacher, n, clock))
     if views.index is not None:
@@ -57,6 +58,14 @@ def exchanged(views: Views, index: Tensor, clock: Clock) -> Views:
         moved = [_handed_on(b, n, clock, f"placebo crop {k}") for k, b in enumerate(crops.split(n))]
         crops = torch.cat(moved)
     return replace(views, images=torch.cat(blocks), crops=crops)
+
+
+def _other_targets(targets: Tensor, n: int, clock: Clock) -> Tensor:
+    """Return targets of which each row is another's; a row of several classes stays together."""
+    if targets.is_floating_point():
+        return _handed_on(targets, n, clock)
+    # A turn is the same throughout its block: only a mix over all blocks hides it.
+    return targets[_mixed(len(targets), clock, "placebo", targets)]
 
 
 def _mixed(size: int, clock: Clock, purpose: str, like: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from uda.batch import Batch
 from uda.clock import Clock
 from uda.nn.encoder import Encoder
-from uda.ssl.functional.contrastive import margin_contrastive
+from uda.ssl.functional.contrastive import margin_contrastive, other_images
 from uda.ssl.objective import Info, Loss, Need, Objective, Views
 
 
@@ -17,7 +17,8 @@ class Siamese(Objective):
     """Draw the two views of an image together and views of two images a margin apart (Hadsell et al., CVPR 2006).
 
     hinge: "squared" is the paper's max(0, m − d)², "plain" the tutorials' max(0, m − d²). Distances are Euclidean,
-    after a linear map to `projection` numbers. Another image is the next one of the batch.
+    after a linear map to `projection` numbers. Another image is its
+    neighbor in the batch.
     """
 
     name: ClassVar[str] = "siamese"
@@ -38,13 +39,15 @@ class Siamese(Objective):
 
     def views(self, batch: Batch, clock: Clock) -> Views:
         """Two independent strong views, [a; b]."""
-        return Views(torch.cat([self.info.random_view(batch, clock, view) for view in ("a", "b")]))
+        images = torch.cat([self.info.random_view(batch, clock, view) for view in ("a", "b")])
+        return Views(images, ids=batch.index)
 
     def loss(self, features: Tensor, views: Views) -> Loss:
         """Margin loss, mean over B pairs of one image and B pairs of two."""
         a, b = self.projector(features).chunk(2)
         same = torch.arange(len(features), device=features.device) < len(a)
         squared = self.hinge == "squared"
-        others = torch.cat([b, b.roll(1, dims=0)])
+        assert views.ids is not None  # this class gave them
+        others = torch.cat([b, b[other_images(views.ids)]])
         value = margin_contrastive(torch.cat([a, a]), others, same, self.margin, squared)
-        return Loss(value, chance=(self.margin**2 if squared else self.margin) / 2)
+        return Loss(value, constant=(self.margin**2 if squared else self.margin) / 2)

@@ -42,9 +42,11 @@ class SimCLR(Objective):
 
     def views(self, batch: Batch, clock: Clock) -> Views:
         """Two independent strong views, [a; b]."""
-        return Views(torch.cat([self.info.random_view(batch, clock, view) for view in ("a", "b")]))
+        images = torch.cat([self.info.random_view(batch, clock, view) for view in ("a", "b")])
+        return Views(images, ids=batch.index)
 
     def loss(self, features: Tensor, views: Views) -> Loss:
         """NT-Xent, mean over the 2B views."""
         a, b = self.projector(features).chunk(2)
-        return Loss(nt_xent(a, b, self.temperature, self.normalize), chance=math.log(len(features) - 1))
+        value = nt_xent(a, b, self.temperature, self.normalize, views.ids)
+        return Loss(value, chance=math.log(len(features) - 1))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from uda.batch import Batch
 from uda.clock import Clock
 from uda.nn.encoder import Encoder
-from uda.ssl.functional.contrastive import triplet, unit
+from uda.ssl.functional.contrastive import other_images, triplet, unit
 from uda.ssl.objective import Info, Loss, Need, Objective, Views
 
 
@@ -17,7 +17,7 @@ class Triplet(Objective):
     """An image's other view shall be closer than another image, by a margin (Schroff et al., CVPR 2015, section 3.1).
 
     As there, what is compared lies on the unit sphere, after a linear map to `projection` numbers; positives are views
-    instead of faces of one person, and the negative is the next image of the batch.
+    instead of faces of one person, and the negative is a neighbor in the batch.
     """
 
     name: ClassVar[str] = "triplet"
@@ -37,9 +37,11 @@ class Triplet(Objective):
 
     def views(self, batch: Batch, clock: Clock) -> Views:
         """Two independent strong views, [a; b]."""
-        return Views(torch.cat([self.info.random_view(batch, clock, view) for view in ("a", "b")]))
+        images = torch.cat([self.info.random_view(batch, clock, view) for view in ("a", "b")])
+        return Views(images, ids=batch.index)
 
     def loss(self, features: Tensor, views: Views) -> Loss:
         """Triplet loss, mean over B triplets."""
         a, b = unit(self.projector(features)).chunk(2)
-        return Loss(triplet(a, b, b.roll(1, dims=0), self.margin), chance=self.margin)
+        assert views.ids is not None  # this class gave them
+        return Loss(triplet(a, b, b[other_images(views.ids)], self.margin), constant=self.margin)

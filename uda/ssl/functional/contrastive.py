@@ -28,15 +28,18 @@ def products(a: Tensor, b: Tensor) -> Tensor:
         return precise(a) @ precise(b).T
 
 
-def nt_xent(a: Tensor, b: Tensor, temperature: float = 0.5, normalize: bool = True) -> Tensor:
+def nt_xent(
+    a: Tensor, b: Tensor, temperature: float = 0.5, normalize: bool = True, images: Tensor | None = None
+) -> Tensor:
     """Return the normalized, temperature-scaled cross-entropy of two views, mean over all 2B anchors.
 
     Chen et al., "A simple framework for contrastive learning of visual representations" (SimCLR), ICML 2020,
     equation 1; its published code sums the two views' means, which is twice this.
-    a, b: (B, D), row i of both is one image; L2-normalized here, unless for the study of what that is worth. Collapsed
-    features give log(2B − 1).
+    a, b: (B, D), row i of both is one image; L2-normalized here, unless for the study of what that is worth; images:
+    (B,) which image that is, where one may come twice: it is no negative of itself. Collapsed features give
+    log(2B − 1).
     """
-    logits, positive = _two_views(a, b, temperature, normalize)
+    logits, positive = _two_views(a, b, temperature, normalize, images)
     return F.cross_entropy(logits, positive)
 
 
@@ -59,27 +62,34 @@ def info_nce(
 
 
 def hard_negative_nt_xent(
-    a: Tensor, b: Tensor, temperature: float = 0.5, tau_plus: float = 0.1, beta: float = 1.0
+    a: Tensor,
+    b: Tensor,
+    temperature: float = 0.5,
+    tau_plus: float = 0.1,
+    beta: float = 1.0,
+    images: Tensor | None = None,
 ) -> Tensor:
     """Return NT-Xent whose negatives count the more the closer they are, with false negatives taken off.
 
     Robinson et al., "Contrastive learning with hard negative samples", ICLR 2021, section 3.
     a, b: (B, D), L2-normalized here. tau_plus: probability that a "negative" is of the anchor's class; beta: how much
     harder negatives count (weights ∝ exp(β·s/T), through which the gradient flows). The N = 2B − 2 negatives' corrected
-    sum is at least N·e^(−1/T), the smallest that N similarities can give. β = 0 and τ⁺ = 0 is NT-Xent exactly.
+    sum is at least N·e^(−1/T), the smallest that N similarities can give. β = 0 and τ⁺ = 0 is NT-Xent exactly. images:
+    (B,) which image each row is, where one may come twice: it is no negative of itself, and N is less.
     """
-    logits, positive = _two_views(a, b, temperature)
-    n = len(logits) - 2
-    itself_or_positive = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, positive[:, None], True)
-    itself_or_positive.fill_diagonal_(True)
+    logits, positive = _two_views(a, b, temperature, images=images)
+    never = logits.detach().isneginf().scatter_(1, positive[:, None], True)
+    # Counted in float64: τ⁺·N rounds once, as with a plain number.
+    n = (~never).sum(1).double()
     # Everything is in units of e^(1/T), the largest that there can be: no temperature overflows.
     together = logits.gather(1, positive[:, None])[:, 0] - 1 / temperature
-    against = (logits - 1 / temperature).masked_fill(itself_or_positive, _NEVER).exp()
-    weights = (beta * logits).masked_fill(itself_or_positive, _NEVER).softmax(1)
-    reweighted = n * (weights * against).sum(1)
-    corrected = (reweighted - tau_plus * n * together.exp()) / (1 - tau_plus)
-    floor = max(n * math.exp(-2 / temperature), torch.finfo(logits.dtype).tiny)
-    return (torch.logaddexp(together, corrected.clamp_min(floor).log()) - together).mean()
+    against = (logits - 1 / temperature).masked_fill(never, _NEVER).exp()
+    # A finite number, for a row without any negative shall have weights too.
+    weights = (beta * logits).masked_fill(never, torch.finfo(logits.dtype).min).softmax(1)
+    reweighted = n.to(logits.dtype) * (weights * against).sum(1)
+    corrected = (reweighted - (tau_plus * n).to(logits.dtype) * together.exp()) / (1 - tau_plus)
+    floor = (n * math.exp(-2 / temperature)).clamp_min(torch.finfo(logits.dtype).tiny).to(logits.dtype)
+    return (torch.logaddexp(together, corrected.maximum(floor).log()) - together).mean()
 
 
 def supervised_contrastive(
@@ -158,30 +168,52 @@ def triplet(query: Tensor, positive: Tensor, negative: Tensor, margin: float = 0
     return (near - far + margin).relu().mean()
 
 
-def n_pair(query: Tensor, positive: Tensor, negatives: Tensor | None = None) -> Tensor:
+def n_pair(query: Tensor, positive: Tensor, negatives: Tensor | None = None, images: Tensor | None = None) -> Tensor:
     """Return log(1 + Σ exp(q·k₋ − q·k₊)) of the products of raw rows, mean over the batch.
 
     Sohn, "Improved deep metric learning with multi-class N-pair loss objective", NIPS 2016, equation 3.
     query, positive: (B, D); negatives: (K, D), the same for all queries; None: the other rows' positives, as in its
-    section 3.2. With one negative it is a soft triplet; with normalized rows ÷ T it is InfoNCE.
+    section 3.2; images: (B,) which image each row then is, where one may come twice: it is no negative of itself. With
+    one negative it is a soft triplet; with normalized rows ÷ T it is InfoNCE.
     """
     query, positive = precise(query), precise(positive)
     if negatives is None:
-        return F.cross_entropy(products(query, positive), torch.arange(len(query), device=query.device))
+        logits, own = products(query, positive), torch.arange(len(query), device=query.device)
+        if images is not None:
+            logits = logits.masked_fill(_copies(images, own), _NEVER)
+        return F.cross_entropy(logits, own)
     together = (query * positive).sum(1, keepdim=True)
     gaps = products(query, negatives) - together
     return torch.cat([torch.zeros_like(together), gaps], dim=1).logsumexp(1).mean()
 
 
-def _two_views(a: Tensor, b: Tensor, temperature: float, normalize: bool = True) -> tuple[Tensor, Tensor]:
-    """Return cos/T of all 2B rows, (2B, 2B) with −inf for a row with itself, and where each row's other view stands."""
+def other_images(images: Tensor) -> Tensor:
+    """Return for each row of a batch the nearest one before it, around, that is another image: (B,) → (B,)."""
+    place = torch.arange(len(images), device=images.device)
+    before = (place[:, None] - place) % len(images)
+    return before.masked_fill(images[:, None] == images, len(images)).argmin(1)
+
+
+def _copies(images: Tensor, positive: Tensor) -> Tensor:
+    """Return which rows show each row's image though they are not its positive, (B,) and (B,) → (B, B) bool."""
+    return (images[:, None] == images).scatter_(1, positive[:, None], False)
+
+
+def _two_views(
+    a: Tensor, b: Tensor, temperature: float, normalize: bool = True, images: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return cos/T of all 2B rows, (2B, 2B), and where each row's other view stands.
+
+    −inf stands for a row with itself and with copies of its image.
+    """
     if a.shape != b.shape:
         raise ValueError(f"the two views do not fit: {tuple(a.shape)} and {tuple(b.shape)}")
     z = torch.cat([a, b])
     z = unit(z) if normalize else z
-    itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
-    logits = (products(z, z) / temperature).masked_fill(itself, _NEVER)
-    return logits, torch.arange(len(z), device=z.device).roll(len(a))
+    place = torch.arange(len(z), device=z.device)
+    positive = place.roll(len(a))
+    never = _copies((place[: len(a)] if images is None else images).repeat(2), positive)
+    return (products(z, z) / temperature).masked_fill(never, _NEVER), positive
 
 
 def _some(candidates: Tensor, k: int, generator: torch.Generator | None) -> Tensor:
