@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import pytest
@@ -35,6 +36,18 @@ def test_sampled_by_hand() -> None:
         others = sum(math.exp(logits[i, j].item()) * 16 / 5 for j in drawn if j != i)
         expected -= math.log(math.exp(logits[i, i].item()) / (math.exp(logits[i, i].item()) + others)) / 8
     assert objective.loss(features, views).value.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_an_image_whose_only_draw_is_itself_has_a_loss_and_no_gradient() -> None:
+    network, batch = small.encoder(), small.batch(1)
+    objective = small.made(Exemplar, network, sampled=1)
+    views = dataclasses.replace(objective.views(batch, small.CLOCK))
+    assert isinstance(views, SeededViews)
+    views = dataclasses.replace(views, index=views.rows(16, 1))
+    loss = objective.loss(network(views.images), views).value
+    loss.backward()
+    assert loss.item() == pytest.approx(0, abs=1e-6)
+    assert all(p.grad is None or p.grad.isfinite().all() for p in (*network.parameters(), *objective.parameters()))
 
 
 def test_the_sampled_sum_estimates_the_whole() -> None:

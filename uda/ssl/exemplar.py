@@ -3,6 +3,7 @@
 import math
 from typing import Annotated, ClassVar
 
+import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
@@ -49,5 +50,6 @@ class Exemplar(Objective):
         right = (features * weight[views.index]).sum(1, keepdim=True) + bias[views.index][:, None]
         others = products(features, weight[drawn]) + bias[drawn] + math.log(n / self.sampled)
         others = others.masked_fill(drawn == views.index[:, None], -math.inf)
-        gaps = (others - right).logsumexp(1)
-        return Loss(F.softplus(gaps).mean(), chance=math.log(n))
+        # Not softplus of the others' logsumexp: that has no gradient for a row whose only draws are the image itself.
+        value = -torch.cat([right, others], dim=1).log_softmax(1)[:, 0].mean()
+        return Loss(value, chance=math.log(n))
