@@ -105,7 +105,7 @@ def test_a_side_that_no_grid_divides_loses_the_rest_on_ordered_images_too() -> N
 
 @pytest.mark.parametrize("form", ["tiles", "assembled"])
 def test_a_head_that_knows_nothing_has_the_loss_of_chance(form: str) -> None:
-    objective, encoder = jigsaw(form=form, bias_whole_image=0.0)
+    objective, encoder = jigsaw(form=form, **({"bias_whole_image": 0.0} if form == "assembled" else {}))
     for parameter in objective.head.parameters():
         torch.nn.init.zeros_(parameter)
     loss = objective(encoder, small.batch(), small.CLOCK)
@@ -138,9 +138,9 @@ def test_the_set_is_kept_with_the_state_and_a_copy_goes_on_exactly() -> None:
 
 @pytest.mark.parametrize("form", ["tiles", "assembled"])
 def test_the_placebo_has_other_answers_to_the_same_puzzles(form: str) -> None:
-    kind = placebo(Jigsaw)
+    kind, bias = placebo(Jigsaw), {"bias_whole_image": 0.2} if form == "assembled" else {}
     encoder = small.encoder()
-    real, fake = (k(encoder, small.info(), form=form, bias_whole_image=0.2) for k in (Jigsaw, kind))  # type: ignore[arg-type]
+    real, fake = (k(encoder, small.info(), form=form, **bias) for k in (Jigsaw, kind))  # type: ignore[arg-type]
     fake.load_state_dict(real.state_dict())
     a, b = (o.views(small.batch(), small.CLOCK) for o in (real, fake))
     assert torch.equal(a.images, b.images)
@@ -155,3 +155,22 @@ def test_the_placebo_has_other_answers_to_the_same_puzzles(form: str) -> None:
 def test_too_many_permutations_are_refused() -> None:
     with pytest.raises(UserError, match="4 tiles have no 24 permutations; set permutations to 1 … 23"):
         jigsaw(grid=2, permutations=24)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            {"bias_whole_image": 0.5},
+            "objectives.jigsaw.bias_whole_image=0.5 has no effect without form=assembled; leave it out, or set "
+            "objectives.jigsaw.form=assembled",
+        ),
+        ({"form": "assembled", "jitter": 0.0}, "objectives.jigsaw.jitter=0.0 has no effect without form=tiles; leave"),
+        ({"form": "assembled", "tile_size": 16}, "objectives.jigsaw.tile_size=16 has no effect without form=tiles"),
+        ({"form": "assembled", "hidden": 64}, "objectives.jigsaw.hidden=64 has no effect without form=tiles"),
+    ],
+)
+def test_options_of_the_other_form_are_refused(options: dict[str, object], sentence: str) -> None:
+    with pytest.raises(UserError) as refused:
+        jigsaw(**options)
+    assert str(refused.value).startswith(sentence)

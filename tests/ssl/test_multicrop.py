@@ -4,6 +4,7 @@ import torch
 from tests.ssl import small
 from uda.errors import UserError
 from uda.nn.encoder import create_encoder
+from uda.ssl import OBJECTIVES
 from uda.ssl.multicrop import check_crops, small_crops, small_size
 
 
@@ -28,3 +29,16 @@ def test_a_backbone_that_cannot_take_small_crops_is_refused_and_left_as_it_was()
         check_crops("dino", encoder, 24)
     assert encoder.training
     assert encoder.backbone.training
+
+
+@pytest.mark.parametrize("name", ["dino", "swav"])
+def test_a_size_of_crops_that_are_not_made_is_refused(name: str) -> None:
+    small_heads: dict[str, object] = {"prototypes": 8, "hidden": 16}
+    with pytest.raises(
+        UserError, match=rf"objectives\.{name}\.local_size=16 has no effect without local_crops=4; leave"
+    ):
+        small.made(OBJECTIVES[name], small.encoder(), local_crops=0, local_size=16, **small_heads)
+    made = small.made(OBJECTIVES[name], small.encoder(), local_crops=1, local_size=24, **small_heads)
+    views = made.views(small.batch(2), small.CLOCK)
+    assert views.crops is not None
+    assert views.crops.shape == (2, 3, 24, 24)

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.ssl import small
+from uda.errors import UserError
 from uda.ssl.npid import NPID
 from uda.ssl.seeded import SeededViews
 
@@ -82,3 +83,10 @@ def test_a_copy_from_the_state_continues_exactly(form: str) -> None:
 @pytest.mark.parametrize("form", ["softmax", "nce"])
 def test_the_placebo_has_other_rows(form: str) -> None:
     assert small.placebo_differs(NPID, small.batch(), form=form)
+
+
+def test_negatives_are_refused_where_the_whole_memory_is_compared() -> None:
+    network = small.encoder()
+    with pytest.raises(UserError, match=r"objectives\.npid\.negatives=7 has no effect without form=nce; leave it out"):
+        small.made(NPID, network, negatives=7)
+    assert small.made(NPID, network, form="nce").negatives == 4096

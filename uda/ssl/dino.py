@@ -16,7 +16,7 @@ from uda.nn.teacher import Teacher, cosine_momentum
 from uda.ranges import Count, Fraction, NotNegative, Positive
 from uda.ssl.functional.distillation import dino
 from uda.ssl.multicrop import check_crops, small_crops, small_size
-from uda.ssl.objective import Info, Loss, Need, Objective, Views
+from uda.ssl.objective import Info, Loss, Need, Objective, Views, refuse_options
 
 
 class DINO(Objective):
@@ -51,6 +51,8 @@ class DINO(Objective):
         super().__init__(encoder, info)
         self.student_temperature, self.teacher_temperature = student_temperature, teacher_temperature
         self.momentum, self.center_momentum, self.frozen_epochs = momentum, center_momentum, frozen_epochs
+        if not local_crops:
+            refuse_options(type(self), "local_crops=4", local_size=local_size)
         self.local_crops, self.local_size = local_crops, local_size or small_size(info.image_size)
         if local_crops:
             check_crops(self.name, encoder, self.local_size)

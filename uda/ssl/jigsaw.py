@@ -15,10 +15,13 @@ from uda.nn.encoder import Encoder
 from uda.nn.heads import mlp
 from uda.random import uniform
 from uda.ranges import Fraction
-from uda.ssl.objective import Info, Loss, Need, Objective, Views
+from uda.ssl.objective import Info, Loss, Need, Objective, Views, refuse_options
 from uda.ssl.permutations import permutation_set
 from uda.ssl.tiles import jittered_tiles, resized, size_taken, some_gray, standardized, tile_side
 from uda.ssl.views import gray
+
+_JITTER, _HIDDEN = 11 / 75, 1024
+_WHOLE = 0.9
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,9 @@ class Jigsaw(Objective):
     `bias_whole_image`; `views.ordered` says which ones are. There gray is drawn for each tile.
 
     permutations: their number P beside the ordered one (None: 64 tiles, 30 assembled); gray: share of gray images or
-    tiles (None: 0.66 and 0.1); jitter: share of a cell's side that a tile moves in (published: 11 of 75 pixels);
-    tile_size: pixels that tiles are resized to (None: the next multiple of 16); hidden: width of the classifier. The
-    last four but gray concern tiles alone, and `bias_whole_image` the assembled form alone.
+    tiles (None: 0.66 and 0.1). Of form "tiles" alone: jitter: share of a cell's side that a tile moves in (None: the
+    published 11 of 75 pixels); tile_size: pixels that tiles are resized to (None: the next multiple of 16); hidden:
+    width of the classifier (None: 1,024). Of form "assembled" alone: bias_whole_image (None: 0.9).
     """
 
     name: ClassVar[str] = "jigsaw"
@@ -58,14 +61,20 @@ class Jigsaw(Objective):
         grid: Annotated[int, Field(ge=2, le=3)] = 3,
         permutations: Annotated[int, Field(ge=1, le=1000)] | None = None,
         gray: Fraction | None = None,
-        jitter: Annotated[float, Field(ge=0, lt=1)] = 11 / 75,
+        jitter: Annotated[float, Field(ge=0, lt=1)] | None = None,
         tile_size: Annotated[int, Field(ge=4)] | None = None,
-        hidden: Annotated[int, Field(ge=1)] = 1024,
-        bias_whole_image: Fraction = 0.9,
+        hidden: Annotated[int, Field(ge=1)] | None = None,
+        bias_whole_image: Fraction | None = None,
     ):
         super().__init__(encoder, info)
         assembled = form == "assembled"
-        self.form, self.grid, self.jitter, self.bias = form, grid, jitter, bias_whole_image
+        if assembled:
+            refuse_options(type(self), "form=tiles", jitter=jitter, tile_size=tile_size, hidden=hidden)
+        else:
+            refuse_options(type(self), "form=assembled", bias_whole_image=bias_whole_image)
+        self.form, self.grid = form, grid
+        self.jitter = _JITTER if jitter is None else jitter
+        self.bias = _WHOLE if bias_whole_image is None else bias_whole_image
         self.gray = gray if gray is not None else 0.1 if assembled else 0.66
         count = permutations or (30 if assembled else 64)
         tiles = grid * grid
@@ -75,11 +84,11 @@ class Jigsaw(Objective):
         if assembled:
             self.head = nn.Linear(encoder.dim, count + 1)
         else:
-            self.tile_size = size_taken(
-                encoder, tile_side(info.image_size, grid, jitter), tile_size, "jigsaw.tile_size"
-            )
-            self.tile_head = nn.Sequential(nn.Linear(encoder.dim, hidden // 4 or 1), nn.ReLU())
-            self.head = mlp([tiles * (hidden // 4 or 1), hidden, count], norm=False)
+            side = tile_side(info.image_size, grid, self.jitter)
+            self.tile_size = size_taken(encoder, side, tile_size, "jigsaw.tile_size")
+            width = hidden or _HIDDEN
+            self.tile_head = nn.Sequential(nn.Linear(encoder.dim, width // 4 or 1), nn.ReLU())
+            self.head = mlp([tiles * (width // 4 or 1), width, count], norm=False)
 
     def views(self, batch: Batch, clock: Clock) -> Views:
         """Form tiles: (grid² · B, 3, t, t), block k the tiles that stand at place k; assembled: (B, 3, S, S)."""

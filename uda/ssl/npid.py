@@ -13,7 +13,7 @@ from uda.clock import Clock
 from uda.nn.encoder import Encoder
 from uda.nn.memory import MemoryBank
 from uda.ssl.functional.contrastive import nce, products, unit
-from uda.ssl.objective import Info, Loss, Need, Objective, Views
+from uda.ssl.objective import Info, Loss, Need, Objective, Views, refuse_options
 from uda.ssl.seeded import SeededViews, seed_of
 
 
@@ -21,9 +21,9 @@ class NPID(Objective):
     """Classify every image as itself, against a memory of what all images looked like (Wu et al., CVPR 2018).
 
     form: "softmax" compares with the whole memory (the paper's CIFAR-10 recipe, with a temperature of 0.1); "nce"
-    estimates that softmax from as many rows as `negatives` says (4,096 on ImageNet), with the normalizing constant of
-    the first batch, and is meant for tables much larger than that. The rows are drawn for a batch, not for each of its
-    images. The memory starts as random directions.
+    estimates that softmax from as many rows as `negatives` says (None: 4,096, as on ImageNet), with the normalizing
+    constant of the first batch, and is meant for tables much larger than that. The rows are drawn for a batch, not for
+    each of its images. The memory starts as random directions.
     """
 
     name: ClassVar[str] = "npid"
@@ -38,11 +38,13 @@ class NPID(Objective):
         form: Literal["softmax", "nce"] = "softmax",
         temperature: Annotated[float, Field(gt=0)] = 0.07,
         momentum: Annotated[float, Field(ge=0, lt=1)] = 0.5,
-        negatives: Annotated[int, Field(gt=0)] = 4096,
+        negatives: Annotated[int, Field(gt=0)] | None = None,
         projection: Annotated[int, Field(gt=0)] = 128,
     ):
         super().__init__(encoder, info)
-        self.form, self.temperature, self.momentum, self.negatives = form, temperature, momentum, negatives
+        if form == "softmax":
+            refuse_options(type(self), "form=nce", negatives=negatives)
+        self.form, self.temperature, self.momentum, self.negatives = form, temperature, momentum, negatives or 4096
         self.projector = nn.Linear(encoder.dim, projection)
         self.bank = MemoryBank(info.n_images, projection)
         self.bank.rows.copy_(F.normalize(torch.randn_like(self.bank.rows)))

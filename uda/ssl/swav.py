@@ -14,7 +14,7 @@ from uda.nn.heads import CosineClassifier, mlp
 from uda.ranges import Count, NotNegative, Positive
 from uda.ssl.functional.clustering import sinkhorn, swav
 from uda.ssl.multicrop import check_crops, small_crops, small_size
-from uda.ssl.objective import Info, Loss, Need, Objective, Views
+from uda.ssl.objective import Info, Loss, Need, Objective, Views, refuse_options
 
 
 class SwAV(Objective):
@@ -27,6 +27,7 @@ class SwAV(Objective):
 
     name: ClassVar[str] = "swav"
     needs: ClassVar[Need] = Need.PIXELS
+    fewest: ClassVar[int] = 32
 
     def __init__(
         self,
@@ -46,6 +47,8 @@ class SwAV(Objective):
         super().__init__(encoder, info)
         self.temperature, self.epsilon, self.iterations = temperature, epsilon, iterations
         self.frozen_epochs = frozen_epochs
+        if not local_crops:
+            refuse_options(type(self), "local_crops=4", local_size=local_size)
         self.local_crops, self.local_size = local_crops, local_size or small_size(info.image_size)
         if local_crops:
             check_crops(self.name, encoder, self.local_size)
