@@ -61,12 +61,25 @@ def test_the_threshold_is_a_tenth_of_even_spread() -> None:
         assert sum("hardly differ" in warning for warning in watch(x)) == expected
 
 
-@pytest.mark.parametrize(("loss", "expected"), [(4.852, 1), (4.80, 1), (4.90, 1), (4.6, 0), (5.2, 0), (0.1, 0)])
+@pytest.mark.parametrize(("loss", "expected"), [(4.852, 1), (4.80, 1), (4.90, 1), (4.6, 0), (0.1, 0)])
 def test_a_loss_at_chance_is_reported(loss: float, expected: int) -> None:
     # ln(127 + 1) = 4.852; within 2 % is 4.755 to 4.949
     warnings = watch(spread_out(), loss, chance_loss(128))
     assert len(warnings) == expected
     assert all(f"the loss {loss:.4g} sits at chance (4.852), so nothing is being learned" in text for text in warnings)
+
+
+def test_a_loss_above_chance_is_worse_than_a_guess() -> None:
+    # ln 4 = 1.3863; 2 % above it is 1.414
+    (warning,) = watch(spread_out(), 1.45, chance_loss(4))
+    assert warning.startswith("the loss 1.45 is above chance (1.386), so nothing is being learned; train for longer")
+
+
+@pytest.mark.parametrize(("loss", "expected"), [(0.99, 1), (1.0, 1), (1.01, 1), (0.95, 0), (1.3, 0)])
+def test_a_loss_that_may_pass_that_of_constant_embeddings_is_reported_near_it_alone(loss: float, expected: int) -> None:
+    warnings = watch(spread_out(), loss, constant=1.0)
+    assert len(warnings) == expected
+    assert all(text.startswith(f"the loss {loss:.4g} is that of constant embeddings (1), so") for text in warnings)
 
 
 def test_a_loss_alone_says_nothing_but_that_it_is_finite() -> None:

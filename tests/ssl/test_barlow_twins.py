@@ -24,13 +24,13 @@ def test_the_loss_compares_the_two_views() -> None:
     assert found.value.item() == pytest.approx(barlow_twins(a, b, 0.0051).item(), rel=1e-5)
 
 
-def test_a_collapsed_encoder_has_the_loss_that_is_called_chance() -> None:
+def test_a_collapsed_encoder_has_the_loss_of_constant_embeddings() -> None:
     encoder = small.encoder()
     objective = make(encoder)
     views = objective.views(small.batch(), small.CLOCK)
     found = objective.loss(torch.ones(32, encoder.dim), views)
     assert found.value.item() == pytest.approx(32, rel=1e-3)
-    assert found.chance == 32
+    assert found.constant == 32
 
 
 def test_the_encoder_learns_and_the_loss_falls_on_a_fixed_batch() -> None:

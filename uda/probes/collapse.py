@@ -12,7 +12,7 @@ from uda.metrics.features import effective_rank, l2_normalize
 
 RELATIVE_STD = 0.1  # with dimensions that vary alike, a mean cosine of 0.99 between two images
 EFFECTIVE_RANK = 2.0  # below it nearly everything lies on one line
-CHANCE = 0.02  # a loss within this share of chance has learned nothing
+CHANCE = 0.02  # a loss that is not below chance by this share of it has learned nothing
 _FEWEST = 8  # images and dimensions: with fewer a low rank is no sign
 _ROWS = 2048  # as many are enough, and a singular value decomposition of them takes a moment
 
@@ -49,11 +49,18 @@ def chance_loss(choices: int) -> float:
     return math.log(choices)
 
 
-def watch(features: ArrayLike | Tensor, loss: float | None = None, chance: float | None = None) -> list[str]:
-    """Return one sentence for each sign of collapse in features (N, D), and in the loss where both are given.
+def watch(
+    features: ArrayLike | Tensor,
+    loss: float | None = None,
+    chance: float | None = None,
+    constant: float | None = None,
+) -> list[str]:
+    """Return one sentence for each sign of collapse in features (N, D), and in the loss where that is given.
 
-    chance: what guessing costs, see `chance_loss`. Signs: relative_std below 0.1, effective rank below 2 (from 8 images
-    and 8 dimensions on), a loss within 2 % of chance, numbers that are not finite. An empty list is no proof of health.
+    chance: what guessing costs, see `chance_loss`; constant: what constant embeddings cost where healthy losses may lie
+    above that. Signs: relative_std below 0.1, effective rank below 2 (from 8 images and 8 dimensions on), a loss that
+    is not 2 % below chance, or within 2 % of `constant`, numbers that are not finite. An empty list is no proof of
+    health.
     """
     x = _array(features)
     figures = collapse_figures(x)
@@ -74,10 +81,16 @@ def watch(features: ArrayLike | Tensor, loss: float | None = None, chance: float
         )
     if loss is not None and not math.isfinite(loss):
         warnings.append(f"the loss is {loss}: the training diverged; lower the learning rate")
-    elif loss is not None and chance is not None and abs(loss - chance) <= CHANCE * chance:
+    elif loss is not None and chance is not None and loss >= (1 - CHANCE) * chance:
+        where = "sits at" if loss <= (1 + CHANCE) * chance else "is above"
         warnings.append(
-            f"the loss {loss:.4g} sits at chance ({chance:.4g}), so nothing is being learned; train for longer, or "
+            f"the loss {loss:.4g} {where} chance ({chance:.4g}), so nothing is being learned; train for longer, or "
             "change the learning rate or the temperature"
+        )
+    elif loss is not None and constant is not None and abs(loss - constant) <= CHANCE * constant:
+        warnings.append(
+            f"the loss {loss:.4g} is that of constant embeddings ({constant:.4g}), so nothing is being learned; train "
+            "for longer, or change the learning rate"
         )
     return warnings
 

@@ -23,6 +23,7 @@ class BarlowTwins(Objective):
 
     name: ClassVar[str] = "barlow_twins"
     needs: ClassVar[Need] = Need.PIXELS
+    fewest: ClassVar[int] = 32
 
     def __init__(self, encoder: Encoder, info: Info, *, lambd: NotNegative = 0.0051, width: Count = 2048):
         super().__init__(encoder, info)
@@ -36,4 +37,4 @@ class BarlowTwins(Objective):
     def loss(self, features: Tensor, views: Views) -> Loss:
         """Distance of the cross-correlation from the identity; constant embeddings would have the loss `width`."""
         a, b = self.projector(features).chunk(2)
-        return Loss(barlow_twins(a, b, self.lambd), chance=float(self.width))
+        return Loss(barlow_twins(a, b, self.lambd), constant=float(self.width))

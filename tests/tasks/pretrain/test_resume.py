@@ -139,7 +139,7 @@ def test_labels_and_two_objectives_at_once(tmp_path: Path) -> None:
 
 
 def test_a_finished_run_that_is_resumed_warns_as_before(tmp_path: Path) -> None:
-    # So warm that all of 33 keys are as likely: ln 33 = 3.497.
+    # So warm that all of 33 keys (but for own ones) are as likely: ln 33 = 3.497, which the mean of two steps keeps.
     recipe = small.recipe({"objectives": {"moco": {"queue": 32, "temperature": 1e5}}, "training": {"steps": 2}})
     first, again = small.task(recipe), small.task(recipe)
     metrics = small.run(recipe, tmp_path, first)

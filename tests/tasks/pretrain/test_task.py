@@ -14,6 +14,7 @@ from tests.tiny import table
 from uda.clock import Clock
 from uda.metrics import uniformity
 from uda.tasks.pretrain import Pretrain
+from uda.tasks.pretrain.task import RECENT
 
 DINO = {"dino": {"prototypes": 16, "hidden": 32, "bottleneck": 16, "local_crops": 0, "momentum": 1.0}}
 TENTH = {"data": {"labels": "6"}, "method": "supervised"}
@@ -213,7 +214,8 @@ def test_each_objective_has_a_warning_of_its_own() -> None:
     task.evaluate()
     without_losses = list(task.warnings)
     # rotation at ln 4 = 1.386, SimSiam with no value that would be chance, location at ln 8 = 2.079
-    task.latest.copy_(torch.tensor([[1.38, 1.3863], [-0.5, torch.inf], [2.09, 2.0794]]))
+    task.recent[:, 0] = torch.tensor([1.38, -0.5, 2.09])
+    task.chance[:, 0] = torch.tensor([1.3863, torch.inf, 2.0794])
     task.evaluate()
     said = task.warnings[len(without_losses) :]
     assert task.warnings[: len(without_losses)] == without_losses
@@ -221,13 +223,45 @@ def test_each_objective_has_a_warning_of_its_own() -> None:
     assert "the loss 1.38 sits at chance (1.386)" in said[0]
 
 
-def test_a_step_notes_losses_and_what_chance_would_cost() -> None:
-    task = small.task(small.recipe({"objectives": {"location": {"weight": 3}, "simsiam": {}}}))
-    assert torch.isinf(task.latest).all()
-    losses = step(task)
-    assert task.latest[0].tolist() == pytest.approx([losses["location"].item() / 3, math.log(8)], rel=1e-5)
-    assert task.latest[1, 0].item() == pytest.approx(losses["simsiam"].item(), rel=1e-5)
-    assert torch.isinf(task.latest[1, 1])
+def test_the_losses_of_the_last_steps_are_averaged() -> None:
+    task = small.task(small.recipe({"objectives": ["rotation"]}))
+    task.evaluate()
+    without_losses = list(task.warnings)
+    task.chance[0, 0] = math.log(4)
+    # one mini-batch at chance, 19 far below: (1.3863 + 19 · 0.9) / 20 = 0.924
+    task.recent.fill_(0.9)
+    task.recent[0, 7] = math.log(4)
+    task.evaluate()
+    assert task.warnings == without_losses
+    # one far below, 19 above: (0.9 + 19 · 1.5) / 20 = 1.47
+    task.recent.fill_(1.5)
+    task.recent[0, 7] = 0.9
+    task.evaluate()
+    assert [text for text in task.warnings if "rotation: the loss 1.47 is above chance (1.386)" in text]
+
+
+def test_that_a_placebo_learns_nothing_is_no_warning() -> None:
+    task = small.task(small.recipe({"objectives": ["placebo:rotation"]}))
+    task.recent.fill_(math.log(4))
+    task.chance[0, 0] = math.log(4)
+    task.evaluate()
+    assert not [text for text in task.warnings if "nothing is being learned" in text]
+
+
+def test_a_step_notes_losses_and_what_chance_or_constant_embeddings_would_cost() -> None:
+    recipe = small.recipe({"objectives": {"location": {"weight": 3}, "simsiam": {}, "triplet": {"margin": 0.7}}})
+    task = small.task(recipe)
+    assert torch.isinf(task.recent).all()
+    losses, later = step(task), step(task, 3)
+    found = task.recent.isfinite()
+    assert found.nonzero()[:, 1].tolist() == [0, 3] * 3
+    assert task.recent[0, [0, 3]].tolist() == pytest.approx([x["location"].item() / 3 for x in (losses, later)])
+    assert task.recent[1, 0].item() == pytest.approx(losses["simsiam"].item(), rel=1e-5)
+    levels = torch.tensor([[math.log(8), torch.inf], [torch.inf, torch.inf], [torch.inf, 0.7]])
+    assert torch.equal(task.chance, levels)
+    step(task, RECENT + 3)  # the oldest makes room
+    assert task.recent.isfinite().sum().item() == 6
+    assert task.recent[0, 3].item() != pytest.approx(later["location"].item() / 3)
 
 
 def test_what_objectives_see_is_shown() -> None:

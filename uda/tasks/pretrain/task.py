@@ -18,12 +18,15 @@ from uda.nn.encoder import Encoder
 from uda.probes.collapse import collapse_figures, watch
 from uda.probes.knn import knn, knn_leave_one_out
 from uda.ssl.objective import Objective, assign_where_due
+from uda.ssl.placebo import PREFIX
 from uda.ssl.views import NoAugmentation
 from uda.tasks.pretrain.method import SelfSupervised, Supervised
 from uda.tasks.task import Task
 
 MOST = 5000
 """Images that the figures during training are measured on: enough for a kNN, few enough to look often."""
+RECENT = 20
+"""Steps whose losses the collapse watch averages: a mini-batch alone says little."""
 _PAIRS = 1000
 
 
@@ -70,7 +73,8 @@ class Pretrain(Task):
     """An encoder, objectives on all images, and cross-entropy on labelled ones if the method uses labels."""
 
     metric_names: tuple[str, ...] = ("knn_accuracy", "uniformity", "effective_rank", "feature_std")
-    latest: Tensor
+    recent: Tensor
+    chance: Tensor
 
     def __init__(
         self,
@@ -91,12 +95,14 @@ class Pretrain(Task):
         if method.uses_labels:
             self.metric_names = ("accuracy", *self.metric_names)
         self._carries: list[tuple[Objective, object]] = []
-        # Each objective's last loss and what chance would have cost, ∞ where unknown: a run that is resumed after its
-        # last step warns as it would have done before.
-        self.register_buffer("latest", torch.full((len(objectives), 2), torch.inf))
+        # Each objective's losses of the last steps (step t in column t modulo their number), and what chance or
+        # constant embeddings cost, ∞ where unknown: a run that is resumed after its last step warns as before.
+        self.register_buffer("recent", torch.full((len(objectives), RECENT), torch.inf))
+        self.register_buffer("chance", torch.full((len(objectives), 2), torch.inf))
         self.warnings: list[str] = []
         self.last_metrics: dict[str, float | None] | None = None
         self.last_intervals: dict[str, list[float] | None] = {}
+        self.last_hits: dict[str, np.ndarray] = {}
 
     def streams(self) -> dict[str, Stream]:
         """All images for the objectives; labelled ones, if the method uses labels, for the classifier."""
@@ -135,8 +141,9 @@ class Pretrain(Task):
             loss = objective(self.encoder, batches["images"], clock)
             losses[objective.name] = weight * loss.value
             self._carries.append((objective, loss.carry))
-            self.latest[number, 0] = loss.value.detach()
-            self.latest[number, 1] = math.inf if loss.chance is None else loss.chance
+            self.recent[number, clock.step % RECENT] = loss.value.detach()
+            for column, value in enumerate((loss.chance, loss.constant)):
+                self.chance[number, column] = math.inf if value is None else value
         if self.method.uses_labels:
             labelled = batches["labelled"]
             losses["classification"] = self.method(self.encoder(self.augment(labelled, clock)), labelled.labels)
@@ -179,12 +186,16 @@ class Pretrain(Task):
         return self.last_metrics
 
     def _signs_of_collapse(self, features: Tensor) -> list[str]:
-        """Return a sentence for each sign in the features, then for each in the last loss of an objective."""
+        """Return a sentence for each sign in the features, then for each in an objective's mean loss of late.
+
+        That a placebo learns nothing is what it is for.
+        """
         found = watch(features)
-        for objective, (loss, chance) in zip(self.objectives, self.latest.tolist(), strict=True):
-            if math.isfinite(loss):
-                said = watch(features[:0], loss, chance if math.isfinite(chance) else None)
-                found += [f"{objective.name}: {text}" for text in said]
+        for objective, losses, levels in zip(self.objectives, self.recent.tolist(), self.chance.tolist(), strict=True):
+            seen = [loss for loss in losses if math.isfinite(loss)]
+            if seen and not str(objective.name).startswith(PREFIX):
+                known = (level if math.isfinite(level) else None for level in levels)
+                found += [f"{objective.name}: {text}" for text in watch(features[:0], sum(seen) / len(seen), *known)]
         return found
 
     def _knn_accuracy(
@@ -208,8 +219,9 @@ class Pretrain(Task):
         return self.method.classifier(features).argmax(1).cpu()
 
     def _classified(self, name: str, predictions: Tensor, truth: np.ndarray | None) -> float | None:
-        """Return an accuracy and keep its interval."""
+        """Return an accuracy; keep its interval, and which images were right."""
         assert truth is not None
+        self.last_hits[name] = predictions.numpy() == truth
         accuracy = accuracy_interval(predictions, truth)
         low, high = accuracy.low, accuracy.high
         self.last_intervals[name] = None if low is None or high is None else [low, high]
