@@ -68,3 +68,21 @@ def test_sgd_by_hand() -> None:
         optimizer.step()
         seen.append(weight.item())
     assert seen == pytest.approx([1.82, 1.6127], abs=1e-12)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_lars_adapts_weights_without_a_decay_too_and_leaves_exempted_groups_alone(decay: float) -> None:
+    # |w| = 5, gradient (6, 8), |g| = 10. Trust = 0.001 · 5 / (10 + decay · 5); step: rate · trust · (g + decay · w).
+    weights, vectors = (nn.Parameter(torch.tensor([3.0, 4.0], dtype=torch.float64)) for _ in range(2))
+    groups = [
+        {"params": [weights], "lr_scale": 1.0},
+        {"params": [vectors], "lr_scale": 1.0, "weight_decay": 0.0},
+    ]
+    optimizer = create_optimizer("lars", groups, 0.5, 0.0, decay)
+    for parameter in (weights, vectors):
+        parameter.grad = torch.tensor([6.0, 8.0], dtype=torch.float64)
+    optimizer.step()
+    trust = 0.001 * 5 / (10 + decay * 5)
+    expected = [3 - 0.5 * trust * (6 + decay * 3), 4 - 0.5 * trust * (8 + decay * 4)]
+    assert weights.tolist() == pytest.approx(expected, rel=1e-6)
+    assert vectors.tolist() == pytest.approx([0.0, 0.0], abs=1e-12)  # the plain rate: 3 − 0.5 · 6, 4 − 0.5 · 8
