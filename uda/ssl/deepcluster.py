@@ -21,8 +21,9 @@ class DeepCluster(Objective):
     """Cluster all features anew every epoch and learn the clusters as classes (Caron et al., ECCV 2018, section 3).
 
     Features → 256 principal components, whitened, L2-normalized → k-means with a new seed; the classifier and its
-    optimizer state restart, and images are drawn uniformly over the clusters. `clusters` None: one for 128 images. The
-    strong view stands for the paper's crops, flips and Sobel filter, which keeps color out of the clusters.
+    optimizer state restart, and pre-training draws images uniformly over the clusters (as an auxiliary head it sees
+    what its task draws). `clusters` None: one for 128 images. The strong view stands for the paper's crops, flips and
+    Sobel filter, which keeps color out of the clusters.
     """
 
     name: ClassVar[str] = "deepcluster"

@@ -24,8 +24,8 @@ class DeeperCluster(Objective):
     A super-class is one of 4 rotations × one of m = `super_clusters` clusters of the upright images; within each of
     those 4m, the features of its images, in its rotation, are clustered again into `sub_clusters` sub-classes (None:
     one for 128 images), which a head of their own tells apart. Everything is clustered anew every 3 epochs and both
-    heads restart. All four rotations of each image are in the batch, where the paper draws one; images are drawn
-    uniformly over the m clusters.
+    heads restart. All four rotations of each image are in the batch, where the paper draws one; pre-training draws
+    images uniformly over the m clusters (as an auxiliary head it sees what its task draws).
     """
 
     name: ClassVar[str] = "deepercluster"

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.tasks.unida.small import N_TARGET, SIZE, Pixels, copy_of_state, run, small_data, small_task
+from tests.tasks.unida.small import N_SOURCE, N_TARGET, SIZE, Pixels, copy_of_state, run, small_data, small_task
 from uda.clock import Clock
 from uda.ssl.views import CropFlip
 from uda.tasks.unida import METHODS, Features, UniDA
@@ -48,6 +48,22 @@ def test_source_only_ends_the_same_whatever_the_target_is(tmp_path: Path) -> Non
         run(task, tmp_path / name, steps=3)
         trained.append(copy_of_state(task) | {"threshold": torch.zeros(())})
     assert all(torch.equal(trained[0][key], trained[1][key]) for key in trained[0])
+
+
+def test_epochs_of_objectives_are_those_of_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = small_task("source_only", ("deepcluster",))
+    monkeypatch.setattr(type(task.objectives[0]), "assign", lambda *_: [])
+    # 24 source and 30 target images, 6 of each in a step: an epoch of the target is 5 steps, one of both 4.5
+    clocks = [Clock(number, 20, 0, 12, N_SOURCE + N_TARGET) for number in range(20)]
+    assert [clock.step for clock in clocks if task.prepare(clock) is not None] == [0, 5, 10, 15]
+
+
+def test_objectives_are_told_the_epochs_of_the_target() -> None:
+    task = small_task("source_only", ("dino",))  # whose prototypes rest for an epoch
+    batches = {name: stream.batch(0) for name, stream in task.streams().items()}
+    for number, moves in ((4, False), (5, True)):
+        task(batches, "all", Clock(number, 20, 0, 12, 10_000))
+        assert task.objectives[0].prototypes.weight.requires_grad is moves
 
 
 @pytest.mark.parametrize("objectives", [(), ("rotation",)])

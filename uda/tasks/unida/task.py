@@ -1,7 +1,7 @@
 """Universal domain adaptation: labels or `unknown` for every image of an unlabelled domain."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -120,10 +120,11 @@ class UniDA(Task):
         target_features: Tensor | None = None
         target = batches.get("target")
         if target is not None:
+            own = self._target_clock(clock)
             for objective, weight in zip(self.objectives, self.weights, strict=True):
                 assert isinstance(objective, Objective)
-                objective.before_step(self.encoder, clock)
-                views = objective.views(target, clock)
+                objective.before_step(self.encoder, own)
+                views = objective.views(target, own)
                 features = objective.encode(self.encoder, views)
                 loss = objective.loss(features, views)
                 losses[str(objective.name)] = weight * loss.value
@@ -149,7 +150,12 @@ class UniDA(Task):
     def prepare(self, clock: Clock) -> list[nn.Parameter] | None:
         """Let the method and the objectives look at all target images, where that is due."""
         self.method.prepare(clock, cache(self._look))  # whoever looks at this step sees the same
-        return assign_where_due(self.objectives, self.encoder, lambda: self._views(self.data.target), clock)
+        own = self._target_clock(clock)
+        return assign_where_due(self.objectives, self.encoder, lambda: self._views(self.data.target), own)
+
+    def _target_clock(self, clock: Clock) -> Clock:
+        """Return the clock of the objectives: their epochs are those of the target, which is all they see."""
+        return replace(clock, images_per_step=self.batch_size, n_images=len(self.data.target))
 
     def _look(self) -> Look:
         """Return what the model says of all target images now."""
