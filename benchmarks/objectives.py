@@ -18,7 +18,7 @@ GIVEN: dict[str, Need] = {
     "unida": Need.INDEX | Need.PIXELS | Need.MAP | Need.TOKENS,
     "unida --freeze": Need.INDEX,
 }
-"""What a task gives; a backbone gives a map (most CNNs) or tokens (ViTs)."""
+"""What a task gives; a backbone gives a map (most CNNs) or tokens (ViTs), so both stand for a choice."""
 
 
 def page() -> str:
@@ -30,18 +30,28 @@ def page() -> str:
         "Each is one file in `uda/ssl/`, usable alone (`--task pretrain --objective NAME`) and as an auxiliary head of",
         "a task that gives what it needs (✓). `placebo:NAME` is the same with random answers. Options and their",
         "defaults are the constructor's keyword arguments; a recipe sets them as `objectives.NAME.OPTION`. Written by",
-        "`python -m benchmarks.objectives`.",
+        "`python -m benchmarks.objectives`. As an auxiliary head of `unida` an objective sees the target's images as",
+        "that task draws them: each once an epoch, also where pre-training draws uniformly over clusters.",
         "",
         f"| {' | '.join(head)} |",
         f"|{'---|' * len(head)}",
     ]
     for name, kind in OBJECTIVES.items():
         first = (inspect.getdoc(kind) or "").split("\n")[0].removesuffix(".")
-        fits = ["✓" if not kind.needs & ~given else "" for given in GIVEN.values()]
+        fits = [_mark(kind.needs, given) for given in GIVEN.values()]
         lines.append(f"| `{name}` | {first} | {words(kind.needs)} | {' | '.join(fits)} |")
     lines += ["", "## Options", ""]
     lines += [f"- `{name}`: {options(kind)}" for name, kind in OBJECTIVES.items()]
     return "\n".join(lines) + "\n"
+
+
+def _mark(needs: Need, given: Need) -> str:
+    """Return whether what is given will do, and with which backbones alone where either is."""
+    if needs & ~given:
+        return ""
+    both = Need.MAP | Need.TOKENS
+    only = {Need.MAP: " CNN only", Need.TOKENS: " ViT only"} if given & both == both else {}
+    return "✓" + only.get(needs & both, "")
 
 
 def options(kind: type[Objective]) -> str:

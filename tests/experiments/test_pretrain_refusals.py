@@ -10,6 +10,7 @@ from tests.experiments.pretraining import pretrain
 from tests.tiny import draw_classes
 from uda.errors import UserError
 from uda.experiments import EXPERIMENTS
+from uda.experiments.parts import batch_warnings
 from uda.recipe import PretrainRecipe, build_as
 
 
@@ -73,6 +74,13 @@ def test_parts_that_fit_are_not(layer: dict[str, Any]) -> None:
         ((), "visual_words", "smallvit", "objective 'visual_words' needs the unpooled feature map, which pre-training"),
         (("--labels", "2"), "rotation", "smallconv", "--labels asks for 2 labels for 3 classes; ask for at least 3"),
         (("--target", "here"), "rotation", "smallconv", "--target means nothing to task 'pretrain'"),
+        ((), "mae", "smallconv", "does not give; choose a ViT as --backbone (vit_small_patch16_224, or smallvit for"),
+        (
+            ("objectives.npid.negatives=7",),
+            "npid",
+            "smallconv",
+            "objectives.npid.negatives=7 has no effect without form=",
+        ),
         ((), "rotatoin", "smallconv", "unknown objective 'rotatoin': did you mean rotation"),
     ],
 )
@@ -101,3 +109,34 @@ def test_a_folder_without_labels_serves_no_labels(
     assert pretrain(flat, tmp_path / "run", "--method", method, objective=objective) == 2
     assert sentence in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("objective", "size", "n_images", "sentences"),
+    [
+        ("simclr", 6, 6, []),
+        ("simclr", 12, 6, ["a batch of 12 holds some of the 6 images more than once; give --batch-size 6 or less"]),
+        ("placebo:vicreg", 32, 50, []),
+        (
+            "barlow_twins",
+            2,
+            50,
+            [
+                "objective 'barlow_twins' compares statistics of a batch, and 2 images say little of them; give "
+                "--batch-size 32 or more"
+            ],
+        ),
+    ],
+)
+def test_batches_that_do_not_suit_the_objective_are_named(
+    objective: str, size: int, n_images: int, sentences: list[str]
+) -> None:
+    recipe = recipe_of({"objectives": [objective], "training": {"batch_size": size}})
+    assert batch_warnings(recipe, n_images) == sentences
+
+
+def test_the_command_warns_of_a_batch_larger_than_the_folder(photos: Path, tmp_path: Path, capsys: Any) -> None:
+    assert pretrain(photos, tmp_path / "run", "--batch-size", 12, objective="swav", steps=0) == 0
+    said = capsys.readouterr().out
+    assert "warning: a batch of 12 holds some of the 6 images more than once; give --batch-size 6 or less" in said
+    assert "warning: objective 'swav' compares statistics of a batch, and 12 images say little of them" in said

@@ -69,6 +69,24 @@ def check_objectives(recipe: Recipe, given: Need, where: str) -> None:
         check_needs(find_objective(name), given, where, OBJECTIVES.values())
 
 
+def batch_warnings(recipe: Recipe, n_images: int) -> list[str]:
+    """Return a sentence for each way in which batches do not suit the objectives, which see n_images."""
+    size, found = recipe.training.batch_size, []
+    if recipe.objectives and size > n_images:
+        found.append(
+            f"a batch of {size} holds some of the {n_images} images more than once; give --batch-size {n_images} or "
+            "less"
+        )
+    for name in recipe.objectives:
+        fewest = find_objective(name).fewest
+        if size < fewest:
+            found.append(
+                f"objective '{name}' compares statistics of a batch, and {size} images say little of them; give "
+                f"--batch-size {fewest} or more"
+            )
+    return found
+
+
 def given_by(encoder: TimmEncoder) -> Need:
     """Return what of an objective's needs the backbone gives: an unpooled map (most CNNs), or tokens (ViTs)."""
     return {4: Need.MAP, 3: Need.TOKENS}.get(encoder.unpooled_dims, Need.NOTHING)

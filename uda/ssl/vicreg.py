@@ -23,6 +23,7 @@ class VICReg(Objective):
 
     name: ClassVar[str] = "vicreg"
     needs: ClassVar[Need] = Need.PIXELS
+    fewest: ClassVar[int] = 32
 
     def __init__(
         self,

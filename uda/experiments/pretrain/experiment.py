@@ -1,6 +1,7 @@
 """Pre-training, as an experiment."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,9 +10,10 @@ import torch
 from uda.datasets.packed import SquareImages
 from uda.datasets.sampling import spread
 from uda.errors import UserError
-from uda.experiments.content import environment
-from uda.experiments.experiment import Experiment, Settings
+from uda.experiments.content import environment, hits_bootstrap
+from uda.experiments.experiment import Experiment, SeedResult, Settings
 from uda.experiments.parts import (
+    batch_warnings,
     build_objectives,
     check_objectives,
     check_sizes,
@@ -79,7 +81,8 @@ class PretrainExperiment(Experiment):
         check_objectives(recipe, given, f"pre-training '{recipe.encoder.backbone}' on {found.table.name}")
         if find_method("pretrain", recipe.method["name"]).uses_labels and not labelled:
             raise UserError(f"{found.table.name} has no labels to learn from; leave --method supervised out")
-        return found
+        warnings = (*found.warnings, *batch_warnings(recipe, len(found.table)))
+        return replace(found, warnings=warnings)
 
     def load(self, found: PoolFound, recipe: PretrainRecipe, settings: Settings) -> PoolLoaded:
         """Decode the images."""
@@ -128,6 +131,12 @@ class PretrainExperiment(Experiment):
             "unreadable": [image.path for image in loaded.unreadable],
             "environment": environment(next(task.parameters()).device),
         }
+
+    def over_images(self, ours: SeedResult, theirs: SeedResult) -> Mapping[str, list[float] | None]:
+        """Return the intervals of the difference of accuracies over the images that both have classified."""
+        if any(ours.content[key] != theirs.content[key] for key in ("source", "images", "classes", "unreadable")):
+            return {}
+        return hits_bootstrap(ours.task.last_hits, theirs.task.last_hits)
 
     def write(
         self,

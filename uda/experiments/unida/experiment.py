@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 
 from uda.experiments.experiment import Experiment, SeedResult, Settings, loop_options
+from uda.experiments.parts import batch_warnings
 from uda.experiments.unida.assemble import (
     Inputs,
     build_task,
@@ -45,7 +46,7 @@ class UnidaExperiment(Experiment):
         found = find_domains(recipe.data, settings.download)
         encoder = create_encoder(recipe.encoder.backbone, recipe.encoder.weights, recipe.data.image_size)
         check_backbone(recipe, encoder)
-        return found
+        return replace(found, warnings=(*found.warnings, *batch_warnings(recipe, len(found.target))))
 
     def load(self, found: Found, recipe: UnidaRecipe, settings: Settings) -> Domains:
         """Decode both domains."""
