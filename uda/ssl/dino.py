@@ -25,7 +25,8 @@ class DINO(Objective):
     Two global views for student and teacher, `local_crops` small ones for the student alone. The head is three layers
     with GELU and without batch normalization, then prototypes of unit length (weight normalization with its gain held
     at 1), which rest during the first `frozen_epochs`. Small-scale values are 2,048 prototypes (paper: 65,536) and 4
-    local crops (8 to 10); a run of few epochs wants `momentum` 0.99.
+    local crops (8 to 10), of `local_size` pixels (None: 3/7 of the image's side, to the nearest multiple of 16); a run
+    of few epochs wants `momentum` 0.99.
     """
 
     name: ClassVar[str] = "dino"

@@ -22,7 +22,8 @@ class SwAV(Objective):
 
     Prototypes are normalized before each step and rest during the first `frozen_epochs`. There is no queue of earlier
     scores, which the paper adds for batches smaller than the number of prototypes. Multi-crop is off unless
-    `local_crops` asks for it. Batch normalization sees both views together, as in the published code.
+    `local_crops` asks for it; they have `local_size` pixels (None: 3/7 of the image's side, to the nearest
+    multiple of 16). Batch normalization sees both views together, as in the published code.
     """
 
     name: ClassVar[str] = "swav"
