@@ -1,6 +1,5 @@
 """Pre-training, as an experiment."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,8 +9,8 @@ import torch
 from uda.datasets.packed import SquareImages
 from uda.datasets.sampling import spread
 from uda.errors import UserError
-from uda.experiments.content import environment, hits_bootstrap
-from uda.experiments.experiment import Experiment, SeedResult, Settings
+from uda.experiments.content import environment
+from uda.experiments.experiment import Experiment, Settings
 from uda.experiments.parts import (
     batch_warnings,
     build_objectives,
@@ -131,12 +130,6 @@ class PretrainExperiment(Experiment):
             "unreadable": [image.path for image in loaded.unreadable],
             "environment": environment(next(task.parameters()).device),
         }
-
-    def over_images(self, ours: SeedResult, theirs: SeedResult) -> Mapping[str, list[float] | None]:
-        """Return the intervals of the difference of accuracies over the images that both have classified."""
-        if any(ours.content[key] != theirs.content[key] for key in ("source", "images", "classes", "unreadable")):
-            return {}
-        return hits_bootstrap(ours.task.last_hits, theirs.task.last_hits)
 
     def write(
         self,
