@@ -155,7 +155,8 @@ def test_an_empty_section_says_nothing(empty: Any) -> None:
     [
         ("training.lrr=1", "training.lr"),
         ("trainig.lr=1", "training.lr"),
-        ("lr=1", None),
+        ("lr=1", "training.lr"),
+        ("nothing.like.it=1", None),
         ("seed=1", "seeds"),
         ("method.etta=1", "method.eta"),
         ("objectives.rotation.wait=1", "objectives.rotation.weight"),
@@ -166,6 +167,7 @@ def test_an_unknown_key_is_named_with_the_nearest(text: str, nearest: str | None
     assert f"unknown recipe key '{text.partition('=')[0]}'" in message
     assert nearest is None or f"did you mean {nearest}" in message
     assert "recipe.yaml" in message
+    assert len(message) < 250  # the list of all keys would push the nearest off the screen
 
 
 @pytest.mark.parametrize(
