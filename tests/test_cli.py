@@ -295,7 +295,10 @@ def test_what_was_understood_is_printed(finished: Path) -> None:
     printed = (finished.parent / "printed.txt").read_text()
     assert "photo: 24 images, 3 classes (apple 8, bird 8, cat 8)" in printed
     assert "2 shared / 1 source-private / 1 target-private classes (open-partial)" in printed
-    assert "warning: 2 unreadable files are left out; the report lists them" in printed
+    lost = "sketch: 2 of 20 images cannot be read and are left out, 18 remain; the report lists the files"
+    assert printed.count(lost) == 1
+    assert f"warning: {lost}" in printed
+    assert lost in (finished / "report.html").read_text(encoding="utf-8")
     assert "dance, seed 0: smallconv with weights from random initialization" in printed
     assert f"report: {finished / 'report.html'}" in printed
 

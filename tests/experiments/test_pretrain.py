@@ -149,7 +149,9 @@ def test_all_domains_of_a_folder_are_one_pool(domains: Path, tmp_path: Path, cap
     assert content["source"] == f"{domains.name}/photo + {domains.name}/sketch"
     assert content["images"] == {"train": 42, "test": 0}
     assert len(content["unreadable"]) == 2
-    assert "warning: 2 unreadable files are left out" in capsys.readouterr().out
+    lost = "sketch: 2 of 44 images cannot be read and are left out, 42 remain; the report lists the files"
+    assert capsys.readouterr().out.count(lost) == 1
+    assert lost in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "broken.png" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
 
 

@@ -36,6 +36,17 @@ class Domain:
     images: PackedImages
     unreadable: tuple[Unreadable, ...] = ()
 
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """What to tell the user, who was told before how many images were found: how many there are."""
+        if not self.unreadable:
+            return ()
+        remaining, lost = len(self.table), len(self.unreadable)
+        return (
+            f"{self.table.name}: {lost} of {remaining + lost} images cannot be read and are left out, {remaining} "
+            "remain; the report lists the files",
+        )
+
 
 def load_domain(table: ImageTable, recipe: ImagesRecipe, progress: bool = True) -> Domain:
     """Decode one table through the packed cache; `recipe.strict` refuses unreadable files."""

@@ -89,7 +89,8 @@ def load_pool(found: PoolFound, recipe: PoolRecipe, progress: bool = True) -> Po
     """Decode the pool."""
     train = load_domain(found.table, recipe, progress)
     test = None if found.test is None else load_domain(found.test, recipe, progress)
-    return PoolLoaded(train, test, found.lines, found.warnings)
+    lost = train.losses + (test.losses if test else ())
+    return PoolLoaded(train, test, found.lines, (*found.warnings, *lost))
 
 
 def usable_labels(labels: np.ndarray, share: str | None, seed: int) -> np.ndarray:
