@@ -52,6 +52,8 @@ def test_a_finished_run_is_not_overwritten(made: "uda.Pretrained", tmp_path: Pat
         uda.pretrain(made.folder.parent / "images", "rotation", out=made.folder)
     with pytest.raises(UserError, match="unknown objective 'rotatoin'"):
         uda.pretrain(made.folder.parent / "images", "rotatoin", out=tmp_path / "run")
+    with pytest.raises(UserError, match=r"objectives\.moco\.queue is an option of 'moco', which is not among"):
+        uda.pretrain(made.folder.parent / "images", "simclr", out=tmp_path / "run", objectives__moco__queue=7)
 
 
 def test_a_pretraining_is_not_taken_for_a_classifier(made: "uda.Pretrained") -> None:

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from uda.cli import parser
@@ -151,6 +151,25 @@ def test_an_empty_section_says_nothing(empty: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--set", "training.lr=1", "objectives.moco.queue=7"),
+        ("--sweep", "objectives.moco.queue=7,8"),
+    ],
+)
+def test_an_option_of_an_objective_that_is_not_named_is_refused(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        from_command("--objective", "simclr", "rotation", *arguments)
+    assert str(caught.value) == (
+        "objectives.moco.queue is an option of 'moco', which is not among the objectives named (simclr, rotation); "
+        "name it too, or leave the option out"
+    )
+    config = write(tmp_path / "mine.yaml", {"objectives": ["moco"]})
+    for named in (("--objective", "simclr", "moco"), ("--objective", "simclr", "--config", str(config)), ()):
+        assert "moco" in from_command(*named, "--set", "objectives.moco.queue=7").objectives
+
+
+@pytest.mark.parametrize(
     ("text", "nearest"),
     [
         ("training.lrr=1", "training.lr"),
@@ -268,6 +287,7 @@ def test_dump_reads_back_to_the_same_recipe(tmp_path: Path) -> None:
     assert again.hash() == recipe.hash()
 
 
+@settings(deadline=None)  # a loaded machine is slow, not wrong
 @given(
     st.floats(1e-12, 1e3),
     st.one_of(st.none(), st.text(st.characters(codec="utf-8", exclude_characters="[]"), min_size=1, max_size=12)),

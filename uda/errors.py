@@ -3,7 +3,6 @@
 import difflib
 from collections.abc import Iterable
 
-
 _LONGEST_LIST = 400
 """Characters of a list of names that are still read; a longer one would push what matters off the screen."""
 

@@ -8,7 +8,16 @@ from typing import Any
 from uda.errors import UserError
 from uda.experiments.parts import dataset_name
 from uda.experiments.series import check_begun
-from uda.layers import assignment, is_frozen, named_data, named_size, published_layers, read_layer, written_out
+from uda.layers import (
+    assignment,
+    check_objectives_named,
+    is_frozen,
+    named_data,
+    named_size,
+    published_layers,
+    read_layer,
+    written_out,
+)
 from uda.places import check_out
 from uda.recipe import RECIPES, Recipe, build, differences
 from uda.ssl.placebo import PREFIX
@@ -25,7 +34,11 @@ def recipe_layers(flags: argparse.Namespace) -> list[dict[str, Any]]:
         if layer.get("task", flags.task) != flags.task:
             where = flags.config if layer in config else flags.out
             raise UserError(f"'{where}' is for task '{layer['task']}', not '{flags.task}'; leave --task out")
-    given = [*config, *(assignment(text) for text in flags.set), flag_layer(flags)]
+    settings = [assignment(text) for text in flags.set]
+    if flags.objective is not None:
+        swept = [assignment(text) for text in flags.sweep or () if "=" in text]
+        check_objectives_named(flags.objective, [*config, *begun], [*settings, *swept])
+    given = [*config, *settings, flag_layer(flags)]
     if begun:
         return [*begun, *given]
     names = dataset_name(*named_data(given))

@@ -1,6 +1,6 @@
 """The layers of a recipe: trees of texts from published recipes, files, `--set` and flags."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,21 @@ def assignment(text: str) -> Tree:
     for part in reversed(parts):
         tree = {part: tree}
     return tree
+
+
+def check_objectives_named(named: Sequence[str], layers: Iterable[Tree], options: Iterable[Tree]) -> None:
+    """Refuse options of an objective that was not named, for they alone would have it trained.
+
+    named: the objectives that the user asked for; those in `layers` (recipe files) are named as well.
+    """
+    known = {*named, *(name for layer in layers for name in written_out(layer).get("objectives", {}))}
+    for tree in options:
+        for name, values in written_out(tree).get("objectives", {}).items():
+            if values and name not in known:
+                raise UserError(
+                    f"objectives.{name}.{next(iter(values))} is an option of '{name}', which is not among the "
+                    f"objectives named ({', '.join(named)}); name it too, or leave the option out"
+                )
 
 
 def is_frozen(layers: Iterable[Tree]) -> bool:
