@@ -147,6 +147,17 @@ def test_an_empty_section_says_nothing(empty: Any) -> None:
     assert build([{"training": empty, "data": empty, "objectives": empty, "method": empty}]) == build([])
 
 
+def test_a_run_given_as_weights_brings_its_backbone_and_size(tmp_path: Path) -> None:
+    run = build([{"task": "pretrain", "encoder": {"backbone": "smallvit"}, "data": {"image_size": 40}}])
+    (tmp_path / "recipe.yaml").write_text(run.dump())
+    found = from_command("--weights", str(tmp_path))
+    assert (found.encoder.backbone, found.data.image_size, found.data.stored_size) == ("smallvit", 40, None)
+    assert found.encoder.weights == str(tmp_path)
+    assert found.data.augment == "glyph"  # the rest is the task's own
+    other = from_command("--weights", str(tmp_path), "--backbone", "resnet18", "--image-size", "16")
+    assert (other.encoder.backbone, other.data.image_size, other.data.stored_size) == ("resnet18", 16, 32)
+
+
 # what is refused
 
 

@@ -18,7 +18,7 @@ from uda.experiments.experiment import Settings, read_metrics, run
 from uda.experiments.parts import dataset_name, frozen_features, load_domain, square
 from uda.experiments.unida.assemble import build_task
 from uda.experiments.unida.outputs import predictions_table
-from uda.layers import Tree, is_frozen, named_data, published_layers, read_layer
+from uda.layers import Tree, is_frozen, layers_of_run, named_data, published_layers, read_layer
 from uda.nn.encoder import TimmEncoder, create_encoder
 from uda.places import check_out, choose_device, new_folder
 from uda.probes.selection import LAST
@@ -91,6 +91,7 @@ def adapt(
     layers: list[Tree] = [read_layer(Path(config))] if config else []
     chosen_method: Tree = {"method": {"name": method}} if method else {}
     layers += [given | chosen_method, *(override(key, value) for key, value in overrides.items())]
+    layers = [*layers_of_run(layers), *layers]
     published = published_layers("unida", dataset_name(*named_data(layers)), is_frozen(layers))
     recipe = build_as(UnidaRecipe, [*published, *layers])
     folder = Path(out) if out else new_folder(Path("runs") / f"unida-{recipe.method['name']}")

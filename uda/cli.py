@@ -68,7 +68,12 @@ def parser() -> argparse.ArgumentParser:
         help="single recipe values, training.lr=1e-3",
     )
     add("--backbone", metavar="NAME", help="any timm model")
-    add("--weights", metavar="FILE|none", help="backbone weights; none = random (default: see the README)")
+    add(
+        "--weights",
+        metavar="FILE|RUN|none",
+        help="backbone weights: a file, a finished run's folder (its backbone and image size too), none = random "
+        "(default: see the README)",
+    )
     add("--freeze", action="store_true", default=None, help="compute features once; train only what stands on them")
     add("--image-size", type=int, metavar="N", help="pixels of a side that the backbone sees")
     add(

@@ -12,6 +12,7 @@ from uda.layers import (
     assignment,
     check_objectives_named,
     is_frozen,
+    layers_of_run,
     named_data,
     named_size,
     published_layers,
@@ -41,6 +42,7 @@ def recipe_layers(flags: argparse.Namespace) -> list[dict[str, Any]]:
     given = [*config, *settings, flag_layer(flags)]
     if begun:
         return [*begun, *given]
+    given = [*layers_of_run(given), *given]
     names = dataset_name(*named_data(given))
     task: list[dict[str, Any]] = [{"task": flags.task}]
     return [*task, *published_layers(flags.task, names, is_frozen(given), named_size(given)), *given]

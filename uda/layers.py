@@ -96,6 +96,20 @@ def named_size(layers: Iterable[Tree]) -> int | None:
     return int(said[-1]) if said and str(said[-1]).isdigit() else None
 
 
+def layers_of_run(layers: Sequence[Tree]) -> list[Tree]:
+    """Return what the layers leave to the run whose folder they give as weights: its backbone, and its image size.
+
+    Nothing where the weights are no run's folder. It goes below the layers, which may name another size.
+    """
+    said = [tree["encoder"]["weights"] for tree in map(written_out, layers) if "weights" in tree.get("encoder", {})]
+    recipe = Path(str(said[-1])).expanduser() / "recipe.yaml" if said else None
+    if recipe is None or not recipe.is_file():
+        return []
+    run = written_out(read_layer(recipe))
+    wanted = {"encoder": ("backbone",), "data": ("image_size", "stored_size") if named_size(layers) is None else ()}
+    return [{part: {key: run[part][key] for key in keys if key in run.get(part, {})} for part, keys in wanted.items()}]
+
+
 def named_data(layers: Iterable[Tree]) -> tuple[str | None, str | None]:
     """Return the source and the target that the layers name, the strongest of each."""
     found: Tree = {}

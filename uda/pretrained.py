@@ -15,7 +15,7 @@ from uda.api import images_table, override
 from uda.experiments import EXPERIMENTS
 from uda.experiments.experiment import Settings, run
 from uda.experiments.parts import dataset_name, load_domain, square, training_view
-from uda.layers import Tree, check_objectives_named, named_data, named_size, published_layers, read_layer
+from uda.layers import Tree, check_objectives_named, layers_of_run, named_data, named_size, published_layers, read_layer
 from uda.nn.encoder import create_encoder
 from uda.places import check_out, choose_device, new_folder
 from uda.recipe import PretrainRecipe, build_as
@@ -85,6 +85,7 @@ def pretrain(
     options = [override(key, value) for key, value in overrides.items()]
     check_objectives_named(names, layers, options)
     layers += options
+    layers = [*layers_of_run(layers), *layers]
     data = dataset_name(*named_data(layers))
     recipe = build_as(PretrainRecipe, [*published_layers("pretrain", data, False, named_size(layers)), *layers])
     folder = Path(out) if out else new_folder(Path("runs") / f"pretrain-{'-'.join(names)}")
