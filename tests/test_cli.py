@@ -117,7 +117,8 @@ def test_the_backbone_loads_strictly_into_timm(finished: Path) -> None:
     for name, value in state.items():
         assert torch.equal(value, trained[f"encoder.backbone.{name}"])
     with safe_open(finished / "backbone.safetensors", "pt") as file:
-        assert file.metadata() == {"timm": "smallconv", "mean": "0.5 0.5 0.5", "std": "0.25 0.25 0.25"}
+        normalization = {"mean": "0.5 0.5 0.5", "std": "0.25 0.25 0.25"}
+        assert file.metadata() == {"timm": "smallconv", "import": "uda.nn.smallconv"} | normalization
 
 
 def test_the_report_is_one_file_that_names_what_was_left_out(finished: Path) -> None:

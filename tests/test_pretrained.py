@@ -52,8 +52,12 @@ def test_a_finished_run_is_not_overwritten(made: "uda.Pretrained", tmp_path: Pat
         uda.pretrain(made.folder.parent / "images", "rotation", out=made.folder)
     with pytest.raises(UserError, match="unknown objective 'rotatoin'"):
         uda.pretrain(made.folder.parent / "images", "rotatoin", out=tmp_path / "run")
+
+
+def test_an_option_of_an_objective_that_is_not_named_is_refused(tmp_path: Path) -> None:
+    small: dict[str, Any] = {"encoder__backbone": "smallconv", "data__image_size": 16, "training__steps": 1}
     with pytest.raises(UserError, match=r"objectives\.moco\.queue is an option of 'moco', which is not among"):
-        uda.pretrain(made.folder.parent / "images", "simclr", out=tmp_path / "run", objectives__moco__queue=7)
+        uda.pretrain(None, "simclr", out=tmp_path / "run", objectives__moco__queue=7, **small)
 
 
 def test_a_pretraining_is_not_taken_for_a_classifier(made: "uda.Pretrained") -> None:

@@ -92,13 +92,15 @@ def test_the_recipe_of_every_objective_is_read_back(tmp_path: Path, name: str) -
 
 
 LOADS = """
-import sys, timm
+import importlib, sys, timm
+from safetensors import safe_open
 from safetensors.torch import load_file
 for folder, name in zip(sys.argv[1::2], sys.argv[2::2]):
-    if name == "smallconv":
-        import uda.nn.smallconv
-    else:
-        assert "uda" not in sys.modules
+    metadata = safe_open(folder + "/backbone.safetensors", "pt").metadata()
+    assert metadata["timm"] == name
+    assert "import" in metadata or "uda" not in sys.modules
+    if "import" in metadata:
+        importlib.import_module(metadata["import"])
     model = timm.create_model(name, num_classes=0)
     model.load_state_dict(load_file(folder + "/backbone.safetensors"), strict=True)
     print(sum(float(value.double().sum()) for value in model.state_dict().values()))
@@ -116,7 +118,8 @@ def test_the_backbone_loads_strictly_into_timm_in_a_fresh_process(photos: Path, 
         file = tmp_path / backbone / "backbone.safetensors"
         assert float(total) == sum(float(value.double().sum()) for value in load_file(file).values())
         with safe_open(file, "pt") as opened:
-            assert opened.metadata()["timm"] == backbone
+            own = opened.metadata().get("import")
+        assert own == ("uda.nn.smallconv" if backbone == "smallconv" else None)
 
 
 # labels
