@@ -53,6 +53,20 @@ def test_a_test_split_is_tested_on(tmp_path: Path, name: str) -> None:
     assert loaded.test.table.labels.tolist() == [0, 0, 0, 1, 1]
 
 
+def test_images_of_a_class_that_training_lacks_test_nothing(tmp_path: Path) -> None:
+    draw_classes(tmp_path / "train", {"bird": 4, "cat": 4})
+    draw_classes(tmp_path / "test", {"ant": 1, "cat": 2, "dog": 3}, noise=30)
+    found = find_pool(recipe(tmp_path))
+    assert found.table.classes == ("bird", "cat")  # no answer for what cannot be learned
+    assert found.table.labels.tolist() == [0] * 4 + [1] * 4
+    assert found.test is not None
+    assert found.test.labels.tolist() == [1, 1]
+    assert found.warnings == (
+        f"4 of the 6 images of {tmp_path.name}/test are left out, for there is no training image of their class (ant, "
+        "dog)",
+    )
+
+
 @pytest.mark.parametrize("test", [{"zebra": 3}, {}])
 def test_a_test_split_that_can_test_nothing_is_none(tmp_path: Path, test: dict[str, int]) -> None:
     draw_classes(tmp_path / "train", {"apple": 4, "bird": 4})
@@ -63,6 +77,7 @@ def test_a_test_split_that_can_test_nothing_is_none(tmp_path: Path, test: dict[s
     found = find_pool(recipe(tmp_path))
     assert found.test is None
     assert not any("tested on" in line for line in found.lines)
+    assert ["no training image of their class (zebra)" in text for text in found.warnings] == [True] * len(test)
 
 
 def test_a_single_image_is_refused(tmp_path: Path) -> None:

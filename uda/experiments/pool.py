@@ -75,14 +75,28 @@ def find_pool(recipe: PoolRecipe, download: bool = False) -> PoolFound:
     test = next((found.source_splits[name] for name in TEST_SPLITS if name in found.source_splits), None)
     if test is not None and (not table.classes or test.paths == table.paths):
         test = None
-    lines = list(found.lines)
+    lines, warnings = list(found.lines), found.warnings
     if test is not None:
-        test = test.relabel(table.classes)
+        learned = tuple(name for name, count in table.counts().items() if count)
+        warnings = (*warnings, *_strangers(test, learned))
+        table, test = table.relabel(learned), test.relabel(learned)
         if not (test.labels >= 0).any():  # images of other classes, or without a label, test nothing
             test = None
     if test is not None:
         lines.append(f"tested on: {len(test)} images of {test.name}")
-    return PoolFound(table, test, tuple(lines), found.warnings)
+    return PoolFound(table, test, tuple(lines), warnings)
+
+
+def _strangers(test: ImageTable, learned: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a warning of test images whose class has no training image: no answer about them could be right."""
+    strange = {name: count for name, count in test.counts().items() if count and name not in learned}
+    if not strange:
+        return ()
+    named = ", ".join(list(strange)[:3]) + (", …" if len(strange) > 3 else "")
+    return (
+        f"{sum(strange.values())} of the {len(test)} images of {test.name} are left out, for there is no training image "
+        f"of their class ({named})",
+    )
 
 
 def load_pool(found: PoolFound, recipe: PoolRecipe, progress: bool = True) -> PoolLoaded:

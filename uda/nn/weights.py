@@ -1,7 +1,8 @@
 """Where a backbone's weights come from, in one documented order, and what normalization they want.
 
-`--weights FILE` (or the folder of a finished run) if given; else a file already on this machine (the hub's cache); else the `offline` extra if it carries
-that model; else the hub; else an error with these choices. Random weights only for `--weights none`.
+`--weights FILE` (or the folder of a finished run) if given; else a file already on this machine (the hub's cache); else
+the `offline` extra if it carries that model; else the hub; else an error with these choices. Random weights only for
+`--weights none`.
 """
 
 import importlib.resources
