@@ -181,6 +181,10 @@ def test_compare_is_against_the_weights_as_they_come(photos: Path, tmp_path: Pat
     assert not (tmp_path / "run" / "baseline" / "history.csv").exists()
     ours, theirs = metrics_of(tmp_path / "run")["metrics"], baseline["metrics"]
     assert difference["metrics"]["uniformity"]["mean"] == pytest.approx(ours["uniformity"] - theirs["uniformity"])
+    accuracy = difference["metrics"]["knn_accuracy"]
+    assert accuracy["ci95_kind"] == "bootstrap over test images"
+    assert accuracy["ci95"][0] <= accuracy["mean"] <= accuracy["ci95"][1]
+    assert difference["metrics"]["uniformity"]["ci95_kind"] is None  # one seed, and nothing to draw again
     assert (tmp_path / "run" / "summary.html").exists()
 
 

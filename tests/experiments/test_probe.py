@@ -151,13 +151,24 @@ def test_two_backbones_are_compared(photos: Path, pretrained: Path, tmp_path: Pa
     assert probe(photos, tmp_path / "run", *compare, weights=pretrained / "backbone.safetensors") == 0
     difference = metrics_of(tmp_path / "run")["difference"]
     assert difference["against"] == "smallconv, weights none"
+    (figure,) = difference["metrics"].values()
     assert set(difference["metrics"]) == {"linear_accuracy"}
+    assert figure["ci95_kind"] == "bootstrap over test images"
+    assert figure["ci95"][0] <= figure["mean"] <= figure["ci95"][1]
 
 
 def test_arms_of_other_figures_are_compared_by_those_they_share(photos: Path, tmp_path: Path) -> None:
     compare = ("method.probes=[linear,knn]", "--compare", "method.probes=[knn]", "encoder.weights=none", "method.k=3")
     assert probe(photos, tmp_path / "run", *compare) == 0
     assert set(metrics_of(tmp_path / "run")["difference"]["metrics"]) == {"knn_accuracy"}
+
+
+def test_other_test_images_are_not_paired(photos: Path, tmp_path: Path) -> None:
+    other = draw_classes(tmp_path / "other", {"apple": 10, "bird": 5, "cat": 10}, noise=90)
+    compare = ("method.probes=[knn]", "--compare", f"data.source={other}")
+    assert probe(photos, tmp_path / "run", *compare) == 0
+    figure = metrics_of(tmp_path / "run")["difference"]["metrics"]["knn_accuracy"]
+    assert (figure["ci95"], figure["ci95_kind"]) == (None, None)
 
 
 # what is refused

@@ -94,8 +94,8 @@ def _strangers(test: ImageTable, learned: tuple[str, ...]) -> tuple[str, ...]:
         return ()
     named = ", ".join(list(strange)[:3]) + (", …" if len(strange) > 3 else "")
     return (
-        f"{sum(strange.values())} of the {len(test)} images of {test.name} are left out, for there is no training image "
-        f"of their class ({named})",
+        f"{sum(strange.values())} of the {len(test)} images of {test.name} are left out, for there is no training "
+        f"image of their class ({named})",
     )
 
 

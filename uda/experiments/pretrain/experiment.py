@@ -1,16 +1,18 @@
 """Pre-training, as an experiment."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 
 from uda.datasets.packed import SquareImages
 from uda.datasets.sampling import spread
 from uda.errors import UserError
-from uda.experiments.content import environment
-from uda.experiments.experiment import Experiment, Settings
+from uda.experiments.content import accuracy_differences, environment
+from uda.experiments.experiment import Experiment, SeedResult, Settings
 from uda.experiments.parts import (
     build_objectives,
     check_objectives,
@@ -161,6 +163,17 @@ class PretrainExperiment(Experiment):
                 seed=task.seed,
             ),
         )
+
+    def over_images(self, ours: SeedResult, theirs: SeedResult) -> Mapping[str, list[float] | None]:
+        """Return the intervals of the differences in accuracy, where both arms were tested on the same images."""
+        if ours.content["source"] != theirs.content["source"] or not same_images(ours.task.pool, theirs.task.pool):
+            return {}
+        return accuracy_differences(ours.task.last_right, theirs.task.last_right, ours.seed)
+
+
+def same_images(ours: Pool, theirs: Pool) -> bool:
+    """Return whether two pools have the same labels in the same order, to learn from and to test on."""
+    return np.array_equal(ours.labels, theirs.labels) and np.array_equal(ours.test_labels, theirs.test_labels)
 
 
 def prepare_pool(recipe: Recipe, loaded: PoolLoaded, settings: Settings) -> Inputs:
