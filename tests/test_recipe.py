@@ -147,6 +147,32 @@ def test_an_empty_section_says_nothing(empty: Any) -> None:
     assert build([{"training": empty, "data": empty, "objectives": empty, "method": empty}]) == build([])
 
 
+def test_the_rate_of_published_recipes_follows_the_batch_size() -> None:
+    def rate(*arguments: str) -> float:
+        given = ("--task", "pretrain", "--objective", "simclr", "--image-size", "32", "--source", "mine", *arguments)
+        return build(recipe_layers(parser().parse_args(given))).training.rate
+
+    assert rate() == pytest.approx(0.12)  # 0.06 · 512 / 256
+    assert rate("--batch-size", "64") == pytest.approx(0.015)
+    assert rate("--batch-size", "64", "--set", "training.lr=0.5") == 0.5
+    assert rate("--batch-size", "64", "--set", "training.lr=0.5", "training.base_lr=0.4") == pytest.approx(0.1)
+    assert rate("--set", "training.lr=null", "training.base_lr=0.4") == pytest.approx(0.8)
+
+
+def test_the_stronger_layer_gives_the_rate() -> None:
+    layers: list[Tree] = [{"training": {"lr": "0.1"}}, {"training": {"base_lr": "0.2"}}]
+    assert (build(layers).training.lr, build(layers).training.base_lr) == (None, 0.2)
+    assert (build(layers[::-1]).training.lr, build(layers[::-1]).training.base_lr) == (0.1, None)
+    recipe = build(layers)
+    assert build([yaml.safe_load(recipe.dump())]) == recipe
+
+
+def test_one_rate_is_one_value() -> None:
+    assert "training.lr and training.base_lr are two ways to" in refused({"training": {"lr": "1", "base_lr": "1"}})
+    assert "training.lr and training.base_lr are both null; give one" in refused({"training": {"lr": "null"}})
+    assert "'training.base_lr' cannot be '0'" in refused({"training": {"base_lr": "0"}})
+
+
 def test_a_run_given_as_weights_brings_its_backbone_and_size(tmp_path: Path) -> None:
     run = build([{"task": "pretrain", "encoder": {"backbone": "smallvit"}, "data": {"image_size": 40}}])
     (tmp_path / "recipe.yaml").write_text(run.dump())

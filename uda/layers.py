@@ -81,6 +81,21 @@ def check_objectives_named(named: Sequence[str], layers: Iterable[Tree], options
                 )
 
 
+def one_rate(layer: Tree) -> Tree:
+    """Return a layer that gives `training.lr` or `training.base_lr` with the other one taken back, for the rate is one.
+
+    Raises UserError where it gives both.
+    """
+    training = layer.get("training") or {}
+    given = [key for key in ("lr", "base_lr") if parsed(training.get(key)) is not None]
+    if len(given) == 2:
+        raise UserError("training.lr and training.base_lr are two ways to give the one learning rate; leave one out")
+    if not given:
+        return layer
+    other = {"lr": "base_lr", "base_lr": "lr"}[given[0]]
+    return layer | {"training": {**training, other: None}}
+
+
 def is_frozen(layers: Iterable[Tree]) -> bool:
     """Return whether the last of the layers that says anything about `encoder.freeze` says yes."""
     said = [tree["encoder"]["freeze"] for tree in map(written_out, layers) if "freeze" in tree.get("encoder", {})]

@@ -245,7 +245,7 @@ def loop_options(recipe: Recipe, seed: int, settings: Settings) -> LoopOptions:
         steps=training.steps,
         seed=seed,
         optimizer=training.optimizer,
-        lr=training.lr,
+        lr=training.rate,
         momentum=training.momentum,
         weight_decay=training.weight_decay,
         schedule=training.schedule,
