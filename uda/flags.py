@@ -54,6 +54,7 @@ def flag_layer(flags: argparse.Namespace) -> dict[str, Any]:
         "source": flags.source,
         "target": flags.target,
         "labels": flags.labels,
+        "unlabelled": flags.unlabelled,
         "setting": flags.setting,
         "split": flags.split,
         "root": flags.data_root,
@@ -71,7 +72,8 @@ def flag_layer(flags: argparse.Namespace) -> dict[str, Any]:
         found = {key: value for key, value in values.items() if value is not None}
         if found:
             layer[section] = found
-    if flags.task == "pretrain" and flags.labels is not None and flags.method is None:
+    partly_labelled = flags.labels is not None or flags.unlabelled is not None
+    if flags.task == "pretrain" and partly_labelled and flags.method is None:
         layer["method"] = {"name": "supervised"}  # labels join the objectives: S4L
     if flags.method is not None:
         layer["method"] = {"name": flags.method}

@@ -18,7 +18,15 @@ from uda.errors import UserError, unknown_name
 from uda.layers import Tree, assignment, one_rate, parsed, published_layers, read_layer, written_out
 from uda.probes.rejection import find_rule
 from uda.probes.selection import LAST, find_validator
-from uda.sections import EncoderRecipe, ImagesRecipe, PairRecipe, PoolRecipe, Section, TrainingRecipe
+from uda.sections import (
+    EncoderRecipe,
+    ImagesRecipe,
+    PairRecipe,
+    PartlyLabelledRecipe,
+    PoolRecipe,
+    Section,
+    TrainingRecipe,
+)
 from uda.ssl import Objective, find_objective, find_random_views
 from uda.tasks import METHODS, find_method
 
@@ -108,7 +116,7 @@ class PretrainRecipe(Recipe):
     """Self-supervised (or partly supervised) pre-training; `data.labels` is the share of labels that may be used."""
 
     task: Literal["pretrain"] = "pretrain"
-    data: PoolRecipe = PoolRecipe()
+    data: PartlyLabelledRecipe = PartlyLabelledRecipe()
 
 
 class ProbeRecipe(Recipe):

@@ -52,6 +52,12 @@ class PoolRecipe(ImagesRecipe):
         return labels
 
 
+class PartlyLabelledRecipe(PoolRecipe):
+    """The same with a folder of further images, whose labels are not looked at if it has any."""
+
+    unlabelled: str | None = None
+
+
 class EncoderRecipe(Section):
     """The backbone, its weights, and whether it moves."""
 

@@ -86,6 +86,44 @@ def test_a_single_image_is_refused(tmp_path: Path) -> None:
         find_pool(recipe(tmp_path))
 
 
+def test_further_images_join_without_a_label(tmp_path: Path) -> None:
+    draw_classes(tmp_path / "labelled", {"cat": 3, "bird": 4})
+    draw_classes(tmp_path / "more" / "deep", {"dog": 2}, noise=30)  # whatever the folders say
+    draw_classes(tmp_path / "more", {"cat": 1}, noise=50)
+    found = find_pool(recipe(tmp_path / "labelled"), unlabelled=str(tmp_path / "more"))
+    assert found.table.classes == ("bird", "cat")
+    assert found.table.labels.tolist() == [0] * 4 + [1] * 3 + [-1] * 3
+    assert found.lines[-1] == f"unlabelled: {tmp_path / 'more'}: 3 images, no labels"
+    loaded = load_pool(found, recipe(tmp_path), progress=False)
+    assert len(loaded.train.images) == 10
+    assert loaded.title == f"labelled + {tmp_path / 'more'}"
+
+
+def test_no_image_is_taken_twice_and_none_that_is_tested_on(tmp_path: Path) -> None:
+    draw_classes(tmp_path / "all" / "photos" / "train", {"cat": 3, "bird": 4})
+    draw_classes(tmp_path / "all" / "photos" / "test", {"cat": 2, "bird": 2}, noise=30)
+    draw_classes(tmp_path / "all", {"new": 5}, noise=50)
+    found = find_pool(recipe(tmp_path / "all" / "photos"), unlabelled=str(tmp_path / "all"))
+    assert found.table.labels.tolist() == [0] * 4 + [1] * 3 + [-1] * 5
+    assert all("/new/" in path for path in found.table.paths[7:])
+    assert found.test is not None
+    assert found.test.counts() == {"bird": 2, "cat": 2}
+
+
+@pytest.mark.parametrize(
+    ("source", "more", "sentence"),
+    [
+        ("photos", "gone", "--unlabelled '.*gone' is no folder; name one that holds images"),
+        ("photos", "photos", "--unlabelled '.*photos' holds no images beside those of photos; name another folder"),
+        (None, "photos", r"builtin/printed \+ builtin/handwritten is not made of files, which --unlabelled could join"),
+    ],
+)
+def test_further_images_that_cannot_join(tmp_path: Path, source: str | None, more: str, sentence: str) -> None:
+    draw_classes(tmp_path / "photos", {"cat": 3, "bird": 4})
+    with pytest.raises(UserError, match=sentence):
+        find_pool(recipe(tmp_path / source if source else None), unlabelled=str(tmp_path / more))
+
+
 def test_the_fingerprint_is_of_images_and_labels(domains: Path, tmp_path: Path) -> None:
     def fingerprint(folder: Path) -> str:
         return load_pool(find_pool(recipe(folder)), recipe(folder), progress=False).fingerprint

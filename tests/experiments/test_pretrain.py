@@ -133,6 +133,20 @@ def test_labels_join_the_objective(photos: Path, tmp_path: Path) -> None:
     assert set(history(tmp_path / "run")) >= {"rotation", "classification"}
 
 
+def test_a_folder_of_further_images_joins_the_labelled_one(photos: Path, tmp_path: Path, capsys: Any) -> None:
+    more = draw_classes(tmp_path / "more", {"unsorted": 6}, noise=40)
+    assert pretrain(photos, tmp_path / "run", "--unlabelled", more) == 0
+    content = metrics_of(tmp_path / "run")
+    assert content["method"] == "supervised+rotation"
+    assert content["images"] == {"train": 21, "test": 0}
+    assert content["classes"] == ["apple", "bird", "cat"]
+    assert set(history(tmp_path / "run")) >= {"rotation", "classification"}
+    assert 15 * content["metrics"]["knn_accuracy"] == pytest.approx(round(15 * content["metrics"]["knn_accuracy"]))
+    assert f"unlabelled: {more}: 6 images, no labels" in capsys.readouterr().out
+    assert command("--task", "probe", "--source", photos, "--unlabelled", more) == 2
+    assert "--unlabelled means nothing to task 'probe'" in capsys.readouterr().err
+
+
 def test_a_test_split_is_what_figures_are_of(tmp_path: Path) -> None:
     draw_classes(tmp_path / "data" / "train", {"apple": 5, "bird": 5})
     draw_classes(tmp_path / "data" / "test", {"apple": 3, "bird": 4}, noise=30)

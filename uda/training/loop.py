@@ -240,8 +240,8 @@ def _diverged(what: str, step: int, lr: float, checkpoints: Path) -> UserError:
     saved = saved_steps(checkpoints)
     last = f"the last good checkpoint is '{checkpoints / f'step-{saved[-1]}'}'" if saved else "no checkpoint was saved"
     return UserError(
-        f"{what} at step {step}; {last}: start anew with a learning rate below {lr:.3g} (--set training.lr=…) or without "
-        "mixed precision (--set training.precision=no), and another --out"
+        f"{what} at step {step}; {last}: start anew with a learning rate below {lr:.3g} (--set training.lr=…) or "
+        "without mixed precision (--set training.precision=no), and another --out"
     )
 
 

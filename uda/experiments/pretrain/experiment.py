@@ -73,14 +73,14 @@ class PretrainExperiment(Experiment):
 
     def find(self, recipe: PretrainRecipe, settings: Settings) -> PoolFound:
         """Find the images, and what the backbone gives to objectives."""
-        found = find_pool(recipe.data, settings.download)
+        found = find_pool(recipe.data, settings.download, recipe.data.unlabelled)
         given = Need.INDEX | Need.PIXELS
         encoder = create_encoder(recipe.encoder.backbone, recipe.encoder.weights, recipe.data.image_size)
         labelled = bool((found.table.labels >= 0).any())
         given |= given_by(encoder) | (Need.LABELS if labelled else Need.NOTHING)
         check_objectives(recipe, given, f"pre-training '{recipe.encoder.backbone}' on {found.table.name}")
         if find_method("pretrain", recipe.method["name"]).uses_labels and not labelled:
-            raise UserError(f"{found.table.name} has no labels to learn from; leave --method supervised out")
+            raise UserError(f"{found.table.name} has no labels to learn from; give --method self_supervised")
         return found
 
     def load(self, found: PoolFound, recipe: PretrainRecipe, settings: Settings) -> PoolLoaded:
