@@ -199,7 +199,7 @@ def settings(flags: argparse.Namespace) -> "Settings":
 
 def run_predict(flags: argparse.Namespace) -> None:
     """Classify a folder of images with a finished run."""
-    from uda.api import load
+    from uda.api import load_classifier
     from uda.places import choose_device, new_folder
     from uda.training.outputs import write_text
 
@@ -213,7 +213,7 @@ def run_predict(flags: argparse.Namespace) -> None:
         )
     if flags.out is not None and (flags.out / "predictions.csv").exists():
         raise UserError(f"'{flags.out}' holds predictions already; give another --out")
-    result = load(flags.source, device=str(choose_device(flags.device, flags.deterministic)))
+    result = load_classifier(flags.source, device=str(choose_device(flags.device, flags.deterministic)))
     table = result.predict(flags.target, strict=bool(flags.strict))
     out = flags.out or new_folder(Path(flags.source) / f"predict-{Path(flags.target).name}")
     out.mkdir(parents=True, exist_ok=True)
