@@ -117,7 +117,8 @@ def test_the_backbone_loads_strictly_into_timm(finished: Path) -> None:
     for name, value in state.items():
         assert torch.equal(value, trained[f"encoder.backbone.{name}"])
     with safe_open(finished / "backbone.safetensors", "pt") as file:
-        assert file.metadata() == {"timm": "smallconv", "mean": "0.5 0.5 0.5", "std": "0.25 0.25 0.25"}
+        normalization = {"mean": "0.5 0.5 0.5", "std": "0.25 0.25 0.25"}
+        assert file.metadata() == {"timm": "smallconv", "import": "uda.nn.smallconv"} | normalization
 
 
 def test_the_report_is_one_file_that_names_what_was_left_out(finished: Path) -> None:
@@ -295,7 +296,10 @@ def test_what_was_understood_is_printed(finished: Path) -> None:
     printed = (finished.parent / "printed.txt").read_text()
     assert "photo: 24 images, 3 classes (apple 8, bird 8, cat 8)" in printed
     assert "2 shared / 1 source-private / 1 target-private classes (open-partial)" in printed
-    assert "warning: 2 unreadable files are left out; the report lists them" in printed
+    lost = "sketch: 2 of 20 images cannot be read and are left out, 18 remain; the report lists the files"
+    assert printed.count(lost) == 1
+    assert f"warning: {lost}" in printed
+    assert lost in (finished / "report.html").read_text(encoding="utf-8")
     assert "dance, seed 0: smallconv with weights from random initialization" in printed
     assert f"report: {finished / 'report.html'}" in printed
 

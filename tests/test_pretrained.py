@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,6 +55,29 @@ def test_a_finished_run_is_not_overwritten(made: "uda.Pretrained", tmp_path: Pat
         uda.pretrain(made.folder.parent / "images", "rotatoin", out=tmp_path / "run")
 
 
-def test_a_pretraining_is_not_taken_for_a_classifier(made: "uda.Pretrained") -> None:
-    with pytest.raises(UserError, match="is a run of task 'pretrain', which classifies nothing"):
-        uda.load(made.folder)
+def test_an_option_of_an_objective_that_is_not_named_is_refused(tmp_path: Path) -> None:
+    small: dict[str, Any] = {"encoder__backbone": "smallconv", "data__image_size": 16, "training__steps": 1}
+    with pytest.raises(UserError, match=r"objectives\.moco\.queue is an option of 'moco', which is not among"):
+        uda.pretrain(None, "simclr", out=tmp_path / "run", objectives__moco__queue=7, **small)
+
+
+def test_save_and_load_again(made: "uda.Pretrained", tmp_path: Path) -> None:
+    assert made.save(tmp_path / "copy") == tmp_path / "copy"
+    again = uda.load(tmp_path / "copy", device="cpu")
+    assert isinstance(again, uda.Pretrained)
+    assert (again.metrics, again.recipe) == (made.metrics, made.recipe)
+    images = made.folder.parent / "images"
+    assert np.array_equal(again.features(images), made.features(images))
+    with pytest.raises(UserError, match="exists and is not empty; name another folder"):
+        made.save(tmp_path / "copy")
+
+
+def test_a_pretraining_is_not_taken_for_a_classifier(made: "uda.Pretrained", said: Any) -> None:
+    message = said("--task", "predict", "--source", made.folder, "--target", made.folder.parent / "images")
+    assert "is a run of task 'pretrain', which classifies nothing; name one of unida" in message
+
+
+def test_a_sweep_is_many_runs(tmp_path: Path) -> None:
+    (tmp_path / "metrics.json").write_text('{"task": "pretrain", "sweep": []}')
+    with pytest.raises(UserError, match="holds a run for each combination of a sweep; name the folder of one of them"):
+        uda.load(tmp_path)

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from uda.cli import parser
@@ -147,7 +147,63 @@ def test_an_empty_section_says_nothing(empty: Any) -> None:
     assert build([{"training": empty, "data": empty, "objectives": empty, "method": empty}]) == build([])
 
 
+def test_the_rate_of_published_recipes_follows_the_batch_size() -> None:
+    def rate(*arguments: str) -> float:
+        given = ("--task", "pretrain", "--objective", "simclr", "--image-size", "32", "--source", "mine", *arguments)
+        return build(recipe_layers(parser().parse_args(given))).training.rate
+
+    assert rate() == pytest.approx(0.12)  # 0.06 · 512 / 256
+    assert rate("--batch-size", "64") == pytest.approx(0.015)
+    assert rate("--batch-size", "64", "--set", "training.lr=0.5") == 0.5
+    assert rate("--batch-size", "64", "--set", "training.lr=0.5", "training.base_lr=0.4") == pytest.approx(0.1)
+    assert rate("--set", "training.lr=null", "training.base_lr=0.4") == pytest.approx(0.8)
+
+
+def test_the_stronger_layer_gives_the_rate() -> None:
+    layers: list[Tree] = [{"training": {"lr": "0.1"}}, {"training": {"base_lr": "0.2"}}]
+    assert (build(layers).training.lr, build(layers).training.base_lr) == (None, 0.2)
+    assert (build(layers[::-1]).training.lr, build(layers[::-1]).training.base_lr) == (0.1, None)
+    recipe = build(layers)
+    assert build([yaml.safe_load(recipe.dump())]) == recipe
+
+
+def test_one_rate_is_one_value() -> None:
+    assert "training.lr and training.base_lr are two ways to" in refused({"training": {"lr": "1", "base_lr": "1"}})
+    assert "training.lr and training.base_lr are both null; give one" in refused({"training": {"lr": "null"}})
+    assert "'training.base_lr' cannot be '0'" in refused({"training": {"base_lr": "0"}})
+
+
+def test_a_run_given_as_weights_brings_its_backbone_and_size(tmp_path: Path) -> None:
+    run = build([{"task": "pretrain", "encoder": {"backbone": "smallvit"}, "data": {"image_size": 40}}])
+    (tmp_path / "recipe.yaml").write_text(run.dump())
+    found = from_command("--weights", str(tmp_path))
+    assert (found.encoder.backbone, found.data.image_size, found.data.stored_size) == ("smallvit", 40, None)
+    assert found.encoder.weights == str(tmp_path)
+    assert found.data.augment == "glyph"  # the rest is the task's own
+    other = from_command("--weights", str(tmp_path), "--backbone", "resnet18", "--image-size", "16")
+    assert (other.encoder.backbone, other.data.image_size, other.data.stored_size) == ("resnet18", 16, 32)
+
+
 # what is refused
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--set", "training.lr=1", "objectives.moco.queue=7"),
+        ("--sweep", "objectives.moco.queue=7,8"),
+    ],
+)
+def test_an_option_of_an_objective_that_is_not_named_is_refused(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        from_command("--objective", "simclr", "rotation", *arguments)
+    assert str(caught.value) == (
+        "objectives.moco.queue is an option of 'moco', which is not among the objectives named (simclr, rotation); "
+        "name it too, or leave the option out"
+    )
+    config = write(tmp_path / "mine.yaml", {"objectives": ["moco"]})
+    for named in (("--objective", "simclr", "moco"), ("--objective", "simclr", "--config", str(config)), ()):
+        assert "moco" in from_command(*named, "--set", "objectives.moco.queue=7").objectives
 
 
 @pytest.mark.parametrize(
@@ -155,7 +211,8 @@ def test_an_empty_section_says_nothing(empty: Any) -> None:
     [
         ("training.lrr=1", "training.lr"),
         ("trainig.lr=1", "training.lr"),
-        ("lr=1", None),
+        ("lr=1", "training.lr"),
+        ("nothing.like.it=1", None),
         ("seed=1", "seeds"),
         ("method.etta=1", "method.eta"),
         ("objectives.rotation.wait=1", "objectives.rotation.weight"),
@@ -166,6 +223,7 @@ def test_an_unknown_key_is_named_with_the_nearest(text: str, nearest: str | None
     assert f"unknown recipe key '{text.partition('=')[0]}'" in message
     assert nearest is None or f"did you mean {nearest}" in message
     assert "recipe.yaml" in message
+    assert len(message) < 250  # the list of all keys would push the nearest off the screen
 
 
 @pytest.mark.parametrize(
@@ -266,6 +324,7 @@ def test_dump_reads_back_to_the_same_recipe(tmp_path: Path) -> None:
     assert again.hash() == recipe.hash()
 
 
+@settings(deadline=None)  # a loaded machine is slow, not wrong
 @given(
     st.floats(1e-12, 1e3),
     st.one_of(st.none(), st.text(st.characters(codec="utf-8", exclude_characters="[]"), min_size=1, max_size=12)),

@@ -4,9 +4,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from uda.api import Result, adapt, load
+    from uda.api import Result, adapt
     from uda.estimator import UniversalClassifier
-    from uda.pretrained import Pretrained, pretrain
+    from uda.pretrained import Pretrained, load, pretrain
 
 __all__ = ["Pretrained", "Result", "UniversalClassifier", "adapt", "load", "pretrain"]
 
@@ -15,7 +15,7 @@ _WHERE = {
     "Result": "uda.api",
     "UniversalClassifier": "uda.estimator",
     "adapt": "uda.api",
-    "load": "uda.api",
+    "load": "uda.pretrained",
     "pretrain": "uda.pretrained",
 }
 

@@ -1,6 +1,5 @@
-"""The Python interface: `uda.adapt`, `uda.load` and the result that both return."""
+"""The Python interface of universal domain adaptation: `uda.adapt` and the result that it returns."""
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,9 @@ from uda.experiments.experiment import Settings, read_metrics, run
 from uda.experiments.parts import dataset_name, frozen_features, load_domain, square
 from uda.experiments.unida.assemble import build_task
 from uda.experiments.unida.outputs import predictions_table
-from uda.layers import Tree, is_frozen, named_data, published_layers, read_layer
+from uda.layers import Tree, is_frozen, layers_of_run, named_data, published_layers, read_layer
 from uda.nn.encoder import TimmEncoder, create_encoder
-from uda.places import check_out, choose_device, new_folder
+from uda.places import check_out, choose_device, copy_run, new_folder
 from uda.probes.selection import LAST
 from uda.recipe import UnidaRecipe, build_as
 from uda.tasks.unida import UniDA, UnidaData
@@ -66,11 +65,7 @@ class Result:
 
     def save(self, folder: str | Path) -> Path:
         """Copy the whole output folder, from which `uda.load` makes this result again; return its path."""
-        target = Path(folder)
-        if target.exists() and any(target.iterdir()):
-            raise UserError(f"'{target}' exists and is not empty; name another folder")
-        shutil.copytree(self.folder, target, dirs_exist_ok=True)
-        return target
+        return copy_run(self.folder, Path(folder))
 
 
 def adapt(
@@ -91,6 +86,7 @@ def adapt(
     layers: list[Tree] = [read_layer(Path(config))] if config else []
     chosen_method: Tree = {"method": {"name": method}} if method else {}
     layers += [given | chosen_method, *(override(key, value) for key, value in overrides.items())]
+    layers = [*layers_of_run(layers), *layers]
     published = published_layers("unida", dataset_name(*named_data(layers)), is_frozen(layers))
     recipe = build_as(UnidaRecipe, [*published, *layers])
     folder = Path(out) if out else new_folder(Path("runs") / f"unida-{recipe.method['name']}")
@@ -100,10 +96,12 @@ def adapt(
     return Result(folder, recipe, content, chosen)
 
 
-def load(folder: str | Path, device: str | None = None) -> Result:
+def load_classifier(folder: str | Path, device: str | None = None) -> Result:
     """Return the result of a finished run from its output folder; of several seeds, predictions use the first."""
     path = Path(folder)
     content = read_metrics(path)
+    if "sweep" in content:
+        raise UserError(f"'{path}' holds a run for each combination of a sweep; name the folder of one of them")
     if content["task"] != "unida":
         raise UserError(f"'{path}' is a run of task '{content['task']}', which classifies nothing; name one of unida")
     if "pairs" in content:

@@ -68,7 +68,12 @@ def parser() -> argparse.ArgumentParser:
         help="single recipe values, training.lr=1e-3",
     )
     add("--backbone", metavar="NAME", help="any timm model")
-    add("--weights", metavar="FILE|none", help="backbone weights; none = random (default: see the README)")
+    add(
+        "--weights",
+        metavar="FILE|RUN|none",
+        help="backbone weights: a file, a finished run's folder (its backbone and image size too), none = random "
+        "(default: see the README)",
+    )
     add("--freeze", action="store_true", default=None, help="compute features once; train only what stands on them")
     add("--image-size", type=int, metavar="N", help="pixels of a side that the backbone sees")
     add(
@@ -76,6 +81,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="SHARE",
         help="labels that training may use: 10%% or 40 (pretrain: joins --method supervised)",
     )
+    add("--unlabelled", metavar="DIR", help="pretrain: a folder of further images (joins --method supervised)")
     add("--steps", type=int, metavar="N", help="training steps")
     add("--batch-size", type=int, metavar="N", help="images of each domain in a step")
     add("--seeds", nargs="+", type=int, metavar="N", help="one run a seed, and their summary (default: 0)")
@@ -193,7 +199,7 @@ def settings(flags: argparse.Namespace) -> "Settings":
 
 def run_predict(flags: argparse.Namespace) -> None:
     """Classify a folder of images with a finished run."""
-    from uda.api import load
+    from uda.api import load_classifier
     from uda.places import choose_device, new_folder
     from uda.training.outputs import write_text
 
@@ -207,7 +213,7 @@ def run_predict(flags: argparse.Namespace) -> None:
         )
     if flags.out is not None and (flags.out / "predictions.csv").exists():
         raise UserError(f"'{flags.out}' holds predictions already; give another --out")
-    result = load(flags.source, device=str(choose_device(flags.device, flags.deterministic)))
+    result = load_classifier(flags.source, device=str(choose_device(flags.device, flags.deterministic)))
     table = result.predict(flags.target, strict=bool(flags.strict))
     out = flags.out or new_folder(Path(flags.source) / f"predict-{Path(flags.target).name}")
     out.mkdir(parents=True, exist_ok=True)

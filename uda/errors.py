@@ -3,6 +3,9 @@
 import difflib
 from collections.abc import Iterable
 
+_LONGEST_LIST = 400
+"""Characters of a list of names that are still read; a longer one would push what matters off the screen."""
+
 
 class UserError(Exception):
     """Something the user can put right; the command prints its one sentence and exits with status 2."""
@@ -11,10 +14,13 @@ class UserError(Exception):
 def unknown_name(kind: str, name: str, choices: Iterable[str], where: str) -> UserError:
     """Return the error for a name that does not exist, with the nearest existing ones.
 
-    `kind` says what was named ("method"), `where` says where the whole list stands ("`--help`").
+    `kind` says what was named ("method"), `where` says where the whole list stands ("`--help`"); a short list is given
+    here too.
     """
     known = sorted(set(choices))
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    close = close or [choice for choice in known if choice.endswith(f".{name}")][:3]  # "lr" for training.lr
     hint = f"did you mean {' or '.join(close)}? " if close else ""
-    listed = f"known: {', '.join(known)} " if len(known) <= 60 else ""
+    names = ", ".join(known)
+    listed = f"known: {names} " if len(names) <= _LONGEST_LIST else ""
     return UserError(f"unknown {kind} '{name}': {hint}{listed}({where})")

@@ -8,7 +8,17 @@ from typing import Any
 from uda.errors import UserError
 from uda.experiments.parts import dataset_name
 from uda.experiments.series import check_begun
-from uda.layers import assignment, is_frozen, named_data, named_size, published_layers, read_layer, written_out
+from uda.layers import (
+    assignment,
+    check_objectives_named,
+    is_frozen,
+    layers_of_run,
+    named_data,
+    named_size,
+    published_layers,
+    read_layer,
+    written_out,
+)
 from uda.places import check_out
 from uda.recipe import RECIPES, Recipe, build, differences
 from uda.ssl.placebo import PREFIX
@@ -25,9 +35,14 @@ def recipe_layers(flags: argparse.Namespace) -> list[dict[str, Any]]:
         if layer.get("task", flags.task) != flags.task:
             where = flags.config if layer in config else flags.out
             raise UserError(f"'{where}' is for task '{layer['task']}', not '{flags.task}'; leave --task out")
-    given = [*config, *(assignment(text) for text in flags.set), flag_layer(flags)]
+    settings = [assignment(text) for text in flags.set]
+    if flags.objective is not None:
+        swept = [assignment(text) for text in flags.sweep or () if "=" in text]
+        check_objectives_named(flags.objective, [*config, *begun], [*settings, *swept])
+    given = [*config, *settings, flag_layer(flags)]
     if begun:
         return [*begun, *given]
+    given = [*layers_of_run(given), *given]
     names = dataset_name(*named_data(given))
     task: list[dict[str, Any]] = [{"task": flags.task}]
     return [*task, *published_layers(flags.task, names, is_frozen(given), named_size(given)), *given]
@@ -39,6 +54,7 @@ def flag_layer(flags: argparse.Namespace) -> dict[str, Any]:
         "source": flags.source,
         "target": flags.target,
         "labels": flags.labels,
+        "unlabelled": flags.unlabelled,
         "setting": flags.setting,
         "split": flags.split,
         "root": flags.data_root,
@@ -56,7 +72,8 @@ def flag_layer(flags: argparse.Namespace) -> dict[str, Any]:
         found = {key: value for key, value in values.items() if value is not None}
         if found:
             layer[section] = found
-    if flags.task == "pretrain" and flags.labels is not None and flags.method is None:
+    partly_labelled = flags.labels is not None or flags.unlabelled is not None
+    if flags.task == "pretrain" and partly_labelled and flags.method is None:
         layer["method"] = {"name": "supervised"}  # labels join the objectives: S4L
     if flags.method is not None:
         layer["method"] = {"name": flags.method}

@@ -1,6 +1,6 @@
 """The layers of a recipe: trees of texts from published recipes, files, `--set` and flags."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,36 @@ def assignment(text: str) -> Tree:
     return tree
 
 
+def check_objectives_named(named: Sequence[str], layers: Iterable[Tree], options: Iterable[Tree]) -> None:
+    """Refuse options of an objective that was not named, for they alone would have it trained.
+
+    named: the objectives that the user asked for; those in `layers` (recipe files) are named as well.
+    """
+    known = {*named, *(name for layer in layers for name in written_out(layer).get("objectives", {}))}
+    for tree in options:
+        for name, values in written_out(tree).get("objectives", {}).items():
+            if values and name not in known:
+                raise UserError(
+                    f"objectives.{name}.{next(iter(values))} is an option of '{name}', which is not among the "
+                    f"objectives named ({', '.join(named)}); name it too, or leave the option out"
+                )
+
+
+def one_rate(layer: Tree) -> Tree:
+    """Return a layer that gives `training.lr` or `training.base_lr` with the other one taken back, for the rate is one.
+
+    Raises UserError where it gives both.
+    """
+    training = layer.get("training") or {}
+    given = [key for key in ("lr", "base_lr") if parsed(training.get(key)) is not None]
+    if len(given) == 2:
+        raise UserError("training.lr and training.base_lr are two ways to give the one learning rate; leave one out")
+    if not given:
+        return layer
+    other = {"lr": "base_lr", "base_lr": "lr"}[given[0]]
+    return layer | {"training": {**training, other: None}}
+
+
 def is_frozen(layers: Iterable[Tree]) -> bool:
     """Return whether the last of the layers that says anything about `encoder.freeze` says yes."""
     said = [tree["encoder"]["freeze"] for tree in map(written_out, layers) if "freeze" in tree.get("encoder", {})]
@@ -79,6 +109,20 @@ def named_size(layers: Iterable[Tree]) -> int | None:
     """Return the image size that the layers name, the strongest; None where they name none, or no number."""
     said = [tree["data"]["image_size"] for tree in map(written_out, layers) if "image_size" in tree.get("data", {})]
     return int(said[-1]) if said and str(said[-1]).isdigit() else None
+
+
+def layers_of_run(layers: Sequence[Tree]) -> list[Tree]:
+    """Return what the layers leave to the run whose folder they give as weights: its backbone, and its image size.
+
+    Nothing where the weights are no run's folder. It goes below the layers, which may name another size.
+    """
+    said = [tree["encoder"]["weights"] for tree in map(written_out, layers) if "weights" in tree.get("encoder", {})]
+    recipe = Path(str(said[-1])).expanduser() / "recipe.yaml" if said else None
+    if recipe is None or not recipe.is_file():
+        return []
+    run = written_out(read_layer(recipe))
+    wanted = {"encoder": ("backbone",), "data": ("image_size", "stored_size") if named_size(layers) is None else ()}
+    return [{part: {key: run[part][key] for key in keys if key in run.get(part, {})} for part, keys in wanted.items()}]
 
 
 def named_data(layers: Iterable[Tree]) -> tuple[str | None, str | None]:

@@ -1,6 +1,7 @@
 """Where a run computes and where it writes; results that are there already are never overwritten."""
 
 import os
+import shutil
 from pathlib import Path
 
 import torch
@@ -37,3 +38,11 @@ def check_out(out: Path, resume: bool = False) -> None:
         raise UserError(f"nothing to resume in '{out}': it holds no recipe.yaml; give the --out of the stopped run")
     if not resume and any((out / name).exists() for name in _OF_A_RUN):
         raise UserError(f"'{out}' holds a run already; go on with it by --resume, or give another --out")
+
+
+def copy_run(folder: Path, target: Path) -> Path:
+    """Copy a whole output folder and return the copy's path; UserError where something lies there already."""
+    if target.exists() and any(target.iterdir()):
+        raise UserError(f"'{target}' exists and is not empty; name another folder")
+    shutil.copytree(folder, target, dirs_exist_ok=True)
+    return target

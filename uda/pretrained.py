@@ -1,4 +1,4 @@
-"""The Python interface of pre-training: `uda.pretrain` and the backbone that it returns."""
+"""The Python interface of pre-training: `uda.pretrain` and the backbone that it returns, and `uda.load` for any run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from uda.api import images_table, override
+from uda.api import Result, images_table, load_classifier, override
 from uda.experiments import EXPERIMENTS
-from uda.experiments.experiment import Settings, run
+from uda.experiments.experiment import Settings, read_metrics, run
 from uda.experiments.parts import dataset_name, load_domain, square, training_view
-from uda.layers import Tree, named_data, named_size, published_layers, read_layer
+from uda.layers import Tree, check_objectives_named, layers_of_run, named_data, named_size, published_layers, read_layer
 from uda.nn.encoder import create_encoder
-from uda.places import check_out, choose_device, new_folder
+from uda.places import check_out, choose_device, copy_run, new_folder
 from uda.recipe import PretrainRecipe, build_as
 from uda.ssl.views import NoAugmentation
 
@@ -63,6 +63,10 @@ class Pretrained:
             found.append(encoder(view.plain(batch.to(self.device))).float().cpu())
         return torch.cat(found).numpy()
 
+    def save(self, folder: str | Path) -> Path:
+        """Copy the whole output folder, from which `uda.load` makes this result again; return its path."""
+        return copy_run(self.folder, Path(folder))
+
 
 def pretrain(
     source: str | Path | None = None,
@@ -82,7 +86,10 @@ def pretrain(
     layers.append({"objectives": {name: {} for name in names}})
     if source is not None:
         layers.append({"data": {"source": str(source)}})
-    layers += [override(key, value) for key, value in overrides.items()]
+    options = [override(key, value) for key, value in overrides.items()]
+    check_objectives_named(names, layers, options)
+    layers += options
+    layers = [*layers_of_run(layers), *layers]
     data = dataset_name(*named_data(layers))
     recipe = build_as(PretrainRecipe, [*published_layers("pretrain", data, False, named_size(layers)), *layers])
     folder = Path(out) if out else new_folder(Path("runs") / f"pretrain-{'-'.join(names)}")
@@ -90,3 +97,17 @@ def pretrain(
     chosen = choose_device(device)
     content = run(EXPERIMENTS["pretrain"], recipe, folder, Settings(chosen, progress=False))
     return Pretrained(folder, recipe, content, chosen)
+
+
+def load(folder: str | Path, device: str | None = None) -> Result | Pretrained:
+    """Return the result of a finished run from its output folder: what `uda.adapt` or `uda.pretrain` returned.
+
+    Of several seeds predictions and features are the first one's.
+    """
+    path = Path(folder)
+    content = read_metrics(path)
+    if content["task"] != "pretrain" or "sweep" in content:
+        return load_classifier(path, device)
+    return Pretrained(
+        path, build_as(PretrainRecipe, [read_layer(path / "recipe.yaml")]), content, choose_device(device)
+    )

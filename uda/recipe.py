@@ -15,10 +15,18 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator
 
 from uda.errors import UserError, unknown_name
-from uda.layers import Tree, assignment, parsed, published_layers, read_layer, written_out
+from uda.layers import Tree, assignment, one_rate, parsed, published_layers, read_layer, written_out
 from uda.probes.rejection import find_rule
 from uda.probes.selection import LAST, find_validator
-from uda.sections import EncoderRecipe, ImagesRecipe, PairRecipe, PoolRecipe, Section, TrainingRecipe
+from uda.sections import (
+    EncoderRecipe,
+    ImagesRecipe,
+    PairRecipe,
+    PartlyLabelledRecipe,
+    PoolRecipe,
+    Section,
+    TrainingRecipe,
+)
 from uda.ssl import Objective, find_objective, find_random_views
 from uda.tasks import METHODS, find_method
 
@@ -108,7 +116,7 @@ class PretrainRecipe(Recipe):
     """Self-supervised (or partly supervised) pre-training; `data.labels` is the share of labels that may be used."""
 
     task: Literal["pretrain"] = "pretrain"
-    data: PoolRecipe = PoolRecipe()
+    data: PartlyLabelledRecipe = PartlyLabelledRecipe()
 
 
 class ProbeRecipe(Recipe):
@@ -123,7 +131,7 @@ RECIPES: dict[str, type[Recipe]] = {"unida": UnidaRecipe, "pretrain": PretrainRe
 
 def build(layers: Iterable[Tree]) -> Recipe:
     """Merge layers, weakest first, and validate; UserError for an unknown key (with the nearest) or a useless value."""
-    written = [written_out(layer) for layer in layers]
+    written = [one_rate(written_out(layer)) for layer in layers]
     task = str(next((layer["task"] for layer in reversed(written) if layer.get("task")), "unida"))
     model = RECIPES.get(task)
     if model is None:
@@ -141,6 +149,8 @@ def build(layers: Iterable[Tree]) -> Recipe:
     )
     _check_keys(merged, model, parts)
     recipe = _validated(model, merged | {"task": task, "method": method, "views": views}, "")
+    if recipe.training.lr is None and recipe.training.base_lr is None:
+        raise UserError("training.lr and training.base_lr are both null; give one of them")
     if isinstance(recipe, UnidaRecipe):
         if recipe.rejection == "method":
             recipe.rejection = find_method(task, str(method["name"])).rejection

@@ -52,6 +52,12 @@ class PoolRecipe(ImagesRecipe):
         return labels
 
 
+class PartlyLabelledRecipe(PoolRecipe):
+    """The same with a folder of further images, whose labels are not looked at if it has any."""
+
+    unlabelled: str | None = None
+
+
 class EncoderRecipe(Section):
     """The backbone, its weights, and whether it moves."""
 
@@ -64,12 +70,17 @@ class EncoderRecipe(Section):
 
 
 class TrainingRecipe(Section):
-    """The loop. The defaults are DANCE's published schedule (Saito et al., NeurIPS 2020, supplementary B)."""
+    """The loop. The defaults are DANCE's published schedule (Saito et al., NeurIPS 2020, supplementary B).
+
+    The learning rate is `lr`, or else `base_lr`, which is for batches of 256 images and grows with the batch; of two
+    layers of a recipe that name one of them the stronger decides.
+    """
 
     steps: int = Field(10000, ge=0)
     batch_size: int = Field(36, ge=2)
     optimizer: Literal["sgd", "adamw", "lars"] = "sgd"
-    lr: float = Field(0.01, gt=0)
+    lr: float | None = Field(0.01, gt=0)
+    base_lr: float | None = Field(None, gt=0)
     backbone_lr_scale: float = Field(0.1, ge=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(5e-4, ge=0)
@@ -80,3 +91,11 @@ class TrainingRecipe(Section):
     checkpoint_every: int = Field(500, ge=0)
     precision: Literal["auto", "no", "bf16"] = "auto"
     channels_last: bool = True
+
+    @property
+    def rate(self) -> float:
+        """The learning rate, with `base_lr` scaled to the batch (Goyal et al., 2017, section 2.1)."""
+        if self.lr is not None:
+            return self.lr
+        assert self.base_lr is not None  # `build` refuses neither
+        return self.base_lr * self.batch_size / 256

@@ -53,6 +53,20 @@ def test_a_test_split_is_tested_on(tmp_path: Path, name: str) -> None:
     assert loaded.test.table.labels.tolist() == [0, 0, 0, 1, 1]
 
 
+def test_images_of_a_class_that_training_lacks_test_nothing(tmp_path: Path) -> None:
+    draw_classes(tmp_path / "train", {"bird": 4, "cat": 4})
+    draw_classes(tmp_path / "test", {"ant": 1, "cat": 2, "dog": 3}, noise=30)
+    found = find_pool(recipe(tmp_path))
+    assert found.table.classes == ("bird", "cat")  # no answer for what cannot be learned
+    assert found.table.labels.tolist() == [0] * 4 + [1] * 4
+    assert found.test is not None
+    assert found.test.labels.tolist() == [1, 1]
+    assert found.warnings == (
+        f"4 of the 6 images of {tmp_path.name}/test are left out, for there is no training image of their class (ant, "
+        "dog)",
+    )
+
+
 @pytest.mark.parametrize("test", [{"zebra": 3}, {}])
 def test_a_test_split_that_can_test_nothing_is_none(tmp_path: Path, test: dict[str, int]) -> None:
     draw_classes(tmp_path / "train", {"apple": 4, "bird": 4})
@@ -63,12 +77,51 @@ def test_a_test_split_that_can_test_nothing_is_none(tmp_path: Path, test: dict[s
     found = find_pool(recipe(tmp_path))
     assert found.test is None
     assert not any("tested on" in line for line in found.lines)
+    assert ["no training image of their class (zebra)" in text for text in found.warnings] == [True] * len(test)
 
 
 def test_a_single_image_is_refused(tmp_path: Path) -> None:
     draw_classes(tmp_path, {"apple": 1})
     with pytest.raises(UserError, match="holds a single image; name a data set or a folder with more"):
         find_pool(recipe(tmp_path))
+
+
+def test_further_images_join_without_a_label(tmp_path: Path) -> None:
+    draw_classes(tmp_path / "labelled", {"cat": 3, "bird": 4})
+    draw_classes(tmp_path / "more" / "deep", {"dog": 2}, noise=30)  # whatever the folders say
+    draw_classes(tmp_path / "more", {"cat": 1}, noise=50)
+    found = find_pool(recipe(tmp_path / "labelled"), unlabelled=str(tmp_path / "more"))
+    assert found.table.classes == ("bird", "cat")
+    assert found.table.labels.tolist() == [0] * 4 + [1] * 3 + [-1] * 3
+    assert found.lines[-1] == f"unlabelled: {tmp_path / 'more'}: 3 images, no labels"
+    loaded = load_pool(found, recipe(tmp_path), progress=False)
+    assert len(loaded.train.images) == 10
+    assert loaded.title == f"labelled + {tmp_path / 'more'}"
+
+
+def test_no_image_is_taken_twice_and_none_that_is_tested_on(tmp_path: Path) -> None:
+    draw_classes(tmp_path / "all" / "photos" / "train", {"cat": 3, "bird": 4})
+    draw_classes(tmp_path / "all" / "photos" / "test", {"cat": 2, "bird": 2}, noise=30)
+    draw_classes(tmp_path / "all", {"new": 5}, noise=50)
+    found = find_pool(recipe(tmp_path / "all" / "photos"), unlabelled=str(tmp_path / "all"))
+    assert found.table.labels.tolist() == [0] * 4 + [1] * 3 + [-1] * 5
+    assert all("/new/" in path for path in found.table.paths[7:])
+    assert found.test is not None
+    assert found.test.counts() == {"bird": 2, "cat": 2}
+
+
+@pytest.mark.parametrize(
+    ("source", "more", "sentence"),
+    [
+        ("photos", "gone", "--unlabelled '.*gone' is no folder; name one that holds images"),
+        ("photos", "photos", "--unlabelled '.*photos' holds no images beside those of photos; name another folder"),
+        (None, "photos", r"builtin/printed \+ builtin/handwritten is not made of files, which --unlabelled could join"),
+    ],
+)
+def test_further_images_that_cannot_join(tmp_path: Path, source: str | None, more: str, sentence: str) -> None:
+    draw_classes(tmp_path / "photos", {"cat": 3, "bird": 4})
+    with pytest.raises(UserError, match=sentence):
+        find_pool(recipe(tmp_path / source if source else None), unlabelled=str(tmp_path / more))
 
 
 def test_the_fingerprint_is_of_images_and_labels(domains: Path, tmp_path: Path) -> None:

@@ -92,13 +92,15 @@ def test_the_recipe_of_every_objective_is_read_back(tmp_path: Path, name: str) -
 
 
 LOADS = """
-import sys, timm
+import importlib, sys, timm
+from safetensors import safe_open
 from safetensors.torch import load_file
 for folder, name in zip(sys.argv[1::2], sys.argv[2::2]):
-    if name == "smallconv":
-        import uda.nn.smallconv
-    else:
-        assert "uda" not in sys.modules
+    metadata = safe_open(folder + "/backbone.safetensors", "pt").metadata()
+    assert metadata["timm"] == name
+    assert "import" in metadata or "uda" not in sys.modules
+    if "import" in metadata:
+        importlib.import_module(metadata["import"])
     model = timm.create_model(name, num_classes=0)
     model.load_state_dict(load_file(folder + "/backbone.safetensors"), strict=True)
     print(sum(float(value.double().sum()) for value in model.state_dict().values()))
@@ -116,7 +118,8 @@ def test_the_backbone_loads_strictly_into_timm_in_a_fresh_process(photos: Path, 
         file = tmp_path / backbone / "backbone.safetensors"
         assert float(total) == sum(float(value.double().sum()) for value in load_file(file).values())
         with safe_open(file, "pt") as opened:
-            assert opened.metadata()["timm"] == backbone
+            own = opened.metadata().get("import")
+        assert own == ("uda.nn.smallconv" if backbone == "smallconv" else None)
 
 
 # labels
@@ -128,6 +131,20 @@ def test_labels_join_the_objective(photos: Path, tmp_path: Path) -> None:
     assert content["method"] == "supervised (20% of the labels)+rotation"
     assert content["metrics"]["accuracy"] is None  # there is no test split
     assert set(history(tmp_path / "run")) >= {"rotation", "classification"}
+
+
+def test_a_folder_of_further_images_joins_the_labelled_one(photos: Path, tmp_path: Path, capsys: Any) -> None:
+    more = draw_classes(tmp_path / "more", {"unsorted": 6}, noise=40)
+    assert pretrain(photos, tmp_path / "run", "--unlabelled", more) == 0
+    content = metrics_of(tmp_path / "run")
+    assert content["method"] == "supervised+rotation"
+    assert content["images"] == {"train": 21, "test": 0}
+    assert content["classes"] == ["apple", "bird", "cat"]
+    assert set(history(tmp_path / "run")) >= {"rotation", "classification"}
+    assert 15 * content["metrics"]["knn_accuracy"] == pytest.approx(round(15 * content["metrics"]["knn_accuracy"]))
+    assert f"unlabelled: {more}: 6 images, no labels" in capsys.readouterr().out
+    assert command("--task", "probe", "--source", photos, "--unlabelled", more) == 2
+    assert "--unlabelled means nothing to task 'probe'" in capsys.readouterr().err
 
 
 def test_a_test_split_is_what_figures_are_of(tmp_path: Path) -> None:
@@ -149,7 +166,9 @@ def test_all_domains_of_a_folder_are_one_pool(domains: Path, tmp_path: Path, cap
     assert content["source"] == f"{domains.name}/photo + {domains.name}/sketch"
     assert content["images"] == {"train": 42, "test": 0}
     assert len(content["unreadable"]) == 2
-    assert "warning: 2 unreadable files are left out" in capsys.readouterr().out
+    lost = "sketch: 2 of 44 images cannot be read and are left out, 42 remain; the report lists the files"
+    assert capsys.readouterr().out.count(lost) == 1
+    assert lost in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "broken.png" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
 
 
@@ -176,6 +195,10 @@ def test_compare_is_against_the_weights_as_they_come(photos: Path, tmp_path: Pat
     assert not (tmp_path / "run" / "baseline" / "history.csv").exists()
     ours, theirs = metrics_of(tmp_path / "run")["metrics"], baseline["metrics"]
     assert difference["metrics"]["uniformity"]["mean"] == pytest.approx(ours["uniformity"] - theirs["uniformity"])
+    accuracy = difference["metrics"]["knn_accuracy"]
+    assert accuracy["ci95_kind"] == "bootstrap over test images"
+    assert accuracy["ci95"][0] <= accuracy["mean"] <= accuracy["ci95"][1]
+    assert difference["metrics"]["uniformity"]["ci95_kind"] is None  # one seed, and nothing to draw again
     assert (tmp_path / "run" / "summary.html").exists()
     # One seed: the images that both have classified give the interval, and what has none is not called by a name.
     found = difference["metrics"]["knn_accuracy"]

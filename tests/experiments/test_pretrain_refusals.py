@@ -96,7 +96,7 @@ def test_what_cannot_be_had_leaves_no_folder(
     ("objective", "method", "sentence"),
     [
         ("kcl", "self_supervised", "objective 'kcl' needs labels, which pre-training 'smallconv' on "),
-        ("rotation", "supervised", "has no labels to learn from; leave --method supervised out"),
+        ("rotation", "supervised", "has no labels to learn from; give --method self_supervised"),
     ],
 )
 def test_a_folder_without_labels_serves_no_labels(

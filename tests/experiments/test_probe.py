@@ -11,11 +11,12 @@ from safetensors.torch import load_file
 
 from tests.experiments.pretraining import metrics_of, pretrain, probe
 from tests.report.reading import read
-from tests.tiny import draw_classes
+from tests.tiny import command, draw_classes
 from uda.errors import UserError
 from uda.experiments import EXPERIMENTS
 from uda.experiments.probe import experiment
-from uda.recipe import ProbeRecipe, build_as
+from uda.layers import read_layer
+from uda.recipe import ProbeRecipe, build, build_as
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +54,15 @@ def test_a_saved_run_is_probed(probed: Path, pretrained: Path) -> None:
     ours, theirs = load_file(probed / "backbone.safetensors"), load_file(weights)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items())  # nothing has moved
+
+
+def test_the_folder_of_a_run_is_enough(photos: Path, pretrained: Path, tmp_path: Path) -> None:
+    given = ("--source", photos, "--weights", pretrained, "--device", "cpu", "--set", "method.probes=[knn]")
+    assert command("--task", "probe", *given, "--out", tmp_path / "run") == 0
+    recipe = build([read_layer(tmp_path / "run" / "recipe.yaml")])
+    assert (recipe.encoder.backbone, recipe.data.image_size, recipe.data.stored_size) == ("smallconv", 32, 32)
+    ours, theirs = (load_file(folder / "backbone.safetensors") for folder in (tmp_path / "run", pretrained))
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
 
 
 def test_every_accuracy_has_an_interval_around_it(probed: Path) -> None:
@@ -141,13 +151,24 @@ def test_two_backbones_are_compared(photos: Path, pretrained: Path, tmp_path: Pa
     assert probe(photos, tmp_path / "run", *compare, weights=pretrained / "backbone.safetensors") == 0
     difference = metrics_of(tmp_path / "run")["difference"]
     assert difference["against"] == "smallconv, weights none"
+    (figure,) = difference["metrics"].values()
     assert set(difference["metrics"]) == {"linear_accuracy"}
+    assert figure["ci95_kind"] == "bootstrap over test images"
+    assert figure["ci95"][0] <= figure["mean"] <= figure["ci95"][1]
 
 
 def test_arms_of_other_figures_are_compared_by_those_they_share(photos: Path, tmp_path: Path) -> None:
     compare = ("method.probes=[linear,knn]", "--compare", "method.probes=[knn]", "encoder.weights=none", "method.k=3")
     assert probe(photos, tmp_path / "run", *compare) == 0
     assert set(metrics_of(tmp_path / "run")["difference"]["metrics"]) == {"knn_accuracy"}
+
+
+def test_other_test_images_are_not_paired(photos: Path, tmp_path: Path) -> None:
+    other = draw_classes(tmp_path / "other", {"apple": 10, "bird": 5, "cat": 10}, noise=90)
+    compare = ("method.probes=[knn]", "--compare", f"data.source={other}")
+    assert probe(photos, tmp_path / "run", *compare) == 0
+    figure = metrics_of(tmp_path / "run")["difference"]["metrics"]["knn_accuracy"]
+    assert (figure["ci95"], figure["ci95_kind"]) == (None, None)
 
 
 # what is refused

@@ -91,6 +91,30 @@ def test_a_sweep_goes_on_where_it_stopped(photos: Path, tmp_path: Path, swept: P
     assert metrics_of(tmp_path / "run")["sweep"] == metrics_of(swept)["sweep"][::2]
 
 
+def test_a_combination_that_fails_keeps_no_other_from_being_run(photos: Path, tmp_path: Path, capsys: Any) -> None:
+    out = tmp_path / "run"
+    diverging = ("--sweep", "training.lr=0.001,1e30,0.002")
+    for again in ((), ("--resume",)):
+        assert pretrain(photos, out, *diverging, *again, objective="npair", steps=3) == 2
+        printed = capsys.readouterr()
+        reason = metrics_of(out)["sweep"][1]["failed"]
+        assert "is not finite" in reason or "became nan" in reason
+        (said,) = printed.err.splitlines()
+        assert said == f"error: 1 of the 3 combinations failed, the first in '{out / 'training.lr=1e30'}': {reason}"
+        assert f"failed: {reason}" in printed.out
+        assert "report: " in printed.out
+        rows = metrics_of(out)["sweep"]
+        assert [row["values"]["training.lr"] for row in rows] == ["0.001", "1e30", "0.002"]
+        assert [bool(row["metrics"]) for row in rows] == [True, False, True]
+    table = pd.read_csv(out / "sweep.csv", keep_default_na=False)
+    assert table["failed"].tolist() == ["", reason, ""]
+    assert table["kNN accuracy"].str.contains("%").tolist() == [True, False, True]
+    reader = read((out / "report.html").read_text(encoding="utf-8"))
+    links = [str(attributes.get("href")) for tag, attributes in reader.tags if tag == "a"]
+    assert sum(link.endswith("/report.html") for link in links) == 2
+    assert reason.split("'")[0] in " ".join(reader.text)
+
+
 def test_resume_alone_goes_on_with_the_sweep_that_was_begun(swept: Path) -> None:
     before = (swept / "metrics.json").read_text()
     (swept / "report.html").unlink()

@@ -227,6 +227,26 @@ def test_a_file_without_a_state_dict_is_refused(tmp_path: Path, content: object)
         find_weights("smallconv", str(tmp_path / "odd.pth"))
 
 
+def test_the_folder_of_a_run_stands_for_its_export(tmp_path: Path) -> None:
+    save_file(state_of("smallconv", 4), tmp_path / "backbone.safetensors")
+    found = find_weights("smallconv", str(tmp_path))
+    assert (value_of(found), found.origin) == (4, f"file {tmp_path / 'backbone.safetensors'}")
+
+
+def test_a_run_of_several_seeds_is_asked_for_one(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        (tmp_path / f"seed-{seed}").mkdir()
+        save_file(state_of("smallconv", seed), tmp_path / f"seed-{seed}" / "backbone.safetensors")
+    with pytest.raises(UserError, match=r"has several seeds; name one of them: `--weights .*seed-1`"):
+        find_weights("smallconv", str(tmp_path))
+    assert value_of(find_weights("smallconv", str(tmp_path / "seed-2"))) == 2
+
+
+def test_a_folder_without_an_export_is_no_finished_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"holds no backbone.safetensors, which a finished run does; give a finished"):
+        find_weights("smallconv", str(tmp_path))
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"weights file '.*gone.pth' does not exist; .*--weights none"):
         find_weights("smallconv", str(tmp_path / "gone.pth"))

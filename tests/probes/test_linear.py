@@ -15,7 +15,6 @@ from uda.probes.linear import (
     REGULARIZATIONS,
     LinearProbe,
     fit_linear,
-    fit_linear_sgd,
     held_out_rows,
 )
 
@@ -80,8 +79,7 @@ def test_the_regularization_is_the_best_on_held_out_training_images() -> None:
 def test_the_seed_alone_decides() -> None:
     x, y = blobs(100, spread=2)
     assert torch.equal(fit_linear(x, y, 4, seed=3).weight, fit_linear(x.clone(), y.numpy(), 4, seed=3).weight)
-    one, other = (fit_linear_sgd(x, y, 4, lr=0.1, epochs=2, seed=seed).weight for seed in (0, 1))
-    assert torch.equal(one, fit_linear_sgd(x, y, 4, lr=0.1, epochs=2, seed=0).weight)
+    one, other = (held_out_rows(y, seed) for seed in (0, 1))
     assert not torch.equal(one, other)
 
 
@@ -105,12 +103,12 @@ def test_a_fifth_of_each_class_is_held_out(labels: list[int], seed: int) -> None
 
 def test_classes_without_training_images_are_never_predicted() -> None:
     x, y = blobs(40, classes=2)
-    for probe in (fit_linear(x, y * 3, 5, 1e-2), fit_linear_sgd(x, y * 3, 5, lr=0.1)):
-        assert accuracy(probe, x, y * 3) > 0.9
-        assert probe.weight.shape == (5, 8)
-        found = probe.probabilities(x)
-        assert bool((found[:, [1, 2, 4]] == 0).all())
-        assert torch.allclose(found.sum(1), torch.ones(40), atol=1e-5)
+    probe = fit_linear(x, y * 3, 5, 1e-2)
+    assert accuracy(probe, x, y * 3) > 0.9
+    assert probe.weight.shape == (5, 8)
+    found = probe.probabilities(x)
+    assert bool((found[:, [1, 2, 4]] == 0).all())
+    assert torch.allclose(found.sum(1), torch.ones(40), atol=1e-5)
 
 
 def test_a_constant_dimension_and_a_large_offset_do_no_harm() -> None:
@@ -120,44 +118,6 @@ def test_a_constant_dimension_and_a_large_offset_do_no_harm() -> None:
     assert accuracy(probe, x, y) > 0.95
     assert probe.weight[:, 8:].abs().max() < 1e-3
     assert torch.isfinite(probe.weight).all()
-
-
-def test_sgd_by_hand() -> None:
-    # Two images x = (1), (−1) of classes 0, 1 in one batch, lr 0.5, one epoch: from the start (w₀, w₁) the gradient of
-    # the mean cross-entropy in w₀ is ½[(p − 1)·1 + (1 − p')·(−1)] with p, p' the probability of the right class; both
-    # are σ(w₀ − w₁), so w₀ rises by 0.5·(1 − σ(w₀ − w₁)) and w₁ falls by as much; the bias's gradients cancel.
-    generator = torch.Generator().manual_seed(4)
-    start = torch.randn(2, 1, generator=generator) * 0.01
-    wrong = 1 - torch.sigmoid(start[0] - start[1]).item()
-    probe = fit_linear_sgd(torch.tensor([[1.0], [-1.0]]), torch.tensor([0, 1]), 2, lr=0.5, epochs=1, seed=4)
-    assert probe.weight[0].item() == pytest.approx(start[0].item() + 0.5 * wrong, abs=1e-6)
-    assert probe.weight[1].item() == pytest.approx(start[1].item() - 0.5 * wrong, abs=1e-6)
-    assert probe.bias.tolist() == pytest.approx([0, 0], abs=1e-6)
-
-
-def test_sgd_equals_torchs_optimizer() -> None:
-    x, y = blobs(50, spread=2)
-    probe = fit_linear_sgd(x, y, 4, lr=0.1, weight_decay=0.01, epochs=6, batch_size=64, milestones=(2, 4), seed=1)
-    layer = torch.nn.Linear(8, 4)
-    with torch.no_grad():
-        layer.weight.copy_(torch.randn(4, 8, generator=torch.Generator().manual_seed(1)) * 0.01)
-        layer.bias.zero_()
-    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [2, 4])
-    for _ in range(6):  # one batch holds everything
-        optimizer.zero_grad()
-        F.cross_entropy(layer(x), y).backward()
-        optimizer.step()
-        schedule.step()
-    assert torch.allclose(probe.weight, layer.weight, atol=1e-5)
-    assert torch.allclose(probe.bias, layer.bias, atol=1e-5)
-
-
-def test_mocos_recipe_separates_small_features() -> None:
-    x, y = blobs(400, spread=0.5)
-    test, truth = blobs(200, seed=1, spread=0.5)
-    probe = fit_linear_sgd(x * 0.05, y, 4, epochs=30)
-    assert accuracy(probe, test * 0.05, truth) > 0.95
 
 
 def test_ten_thousand_features_take_seconds() -> None:
@@ -171,14 +131,9 @@ def test_ten_thousand_features_take_seconds() -> None:
 
 def test_what_the_user_can_get_wrong() -> None:
     x, y = blobs(8)
-    for fit in (fit_linear, fit_linear_sgd):
-        with pytest.raises(UserError, match="at least 2 classes to train on"):
-            fit(x, y * 0, 4)
-        with pytest.raises(UserError, match="not finite"):
-            fit(x * torch.inf, y, 4)
+    with pytest.raises(UserError, match="at least 2 classes to train on"):
+        fit_linear(x, y * 0, 4)
+    with pytest.raises(UserError, match="not finite"):
+        fit_linear(x * torch.inf, y, 4)
     with pytest.raises(UserError, match="regularization=0: give a positive"):
         fit_linear(x, y, 4, 0)
-    with pytest.raises(UserError, match=r"lr=0, weight_decay=0\.0, epochs=100 and batch_size=256: give a positive lr"):
-        fit_linear_sgd(x, y, 4, lr=0)
-    with pytest.raises(UserError, match=r"diverged at lr=1e\+20; give a lower one"):
-        fit_linear_sgd(x * 1e30, y, 4, lr=1e20, weight_decay=1.0)

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from tests.conftest import SmallDisk
@@ -37,6 +38,19 @@ def test_tensors_that_share_memory_are_written_each(tmp_path: Path) -> None:
     shared = torch.ones(3)
     write_tensors(tmp_path / "s.safetensors", {"a": shared, "b": shared})
     assert load_file(tmp_path / "s.safetensors").keys() == {"a", "b"}
+
+
+def test_the_same_content_is_the_same_bytes(tmp_path: Path) -> None:
+    # Five keys have 120 orders, and the library draws one for each file: ten files hardly draw the same.
+    metadata = {name: name * 2 for name in ("timm", "mean", "std", "import", "äöü")}
+    paths = [tmp_path / f"{number}.safetensors" for number in range(10)]
+    for path in paths:
+        write_tensors(path, {"x": torch.arange(3.0), "a.b": torch.ones(2, 2)}, metadata)
+    assert len({path.read_bytes() for path in paths}) == 1
+    with safe_open(paths[0], "pt") as file:
+        assert file.metadata() == metadata
+        assert file.get_tensor("x").tolist() == [0, 1, 2]
+        assert file.get_tensor("a.b").tolist() == [[1, 1], [1, 1]]
 
 
 def test_a_full_disk_keeps_the_file_and_says_what_the_system_said(small_disk: SmallDisk) -> None:

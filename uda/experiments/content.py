@@ -5,15 +5,17 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
 import torch
 
 from uda.experiments.selection import mean_selection
-from uda.metrics import paired_difference, summarize
+from uda.metrics import bootstrap_ci, paired_difference, summarize
 
 
 def summary_content(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the `metrics.json` above several seeds: means, standard deviations and Student's t intervals.
 
+    Where all seeds give the same figure its interval is that of the first seed over images, if that has one.
     seeds: the contents of the seeds' own.
     """
     first = seeds[0]
@@ -26,6 +28,10 @@ def summary_content(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         **_over_seeds(per_seed),
         "ci95_kind": "Student's t over seeds",
     }
+    still = {name: first["ci95"][name] for name, std in content["std"].items() if std == 0}
+    content["ci95"] |= still
+    if any(still.values()):
+        content["ci95_kind"] += f"; where these do not vary, {first['ci95_kind']}"
     if "warnings" in first:
         content["warnings"] = [f"seed {seed['seeds'][0]}: {text}" for seed in seeds for text in seed["warnings"]]
     if "by_rejection" in first:
@@ -77,13 +83,16 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _over_seeds(per_seed: Mapping[str, Sequence[float | None]]) -> dict[str, Any]:
-    """Return metrics, std and ci95 of figures that are given seed by seed, and the figures themselves."""
+    """Return metrics, std and ci95 of figures that are given seed by seed, and the figures themselves.
+
+    A figure that is the same for every seed has no interval, for such seeds say nothing of chance.
+    """
     summaries = {name: summarize(values) for name, values in per_seed.items()}
     return {
         "metrics": {name: summary.mean for name, summary in summaries.items()},
         "std": {name: summary.std for name, summary in summaries.items()},
         "ci95": {
-            name: None if s.mean is None or s.ci95 is None else [s.mean - s.ci95, s.mean + s.ci95]
+            name: None if s.mean is None or not s.ci95 else [s.mean - s.ci95, s.mean + s.ci95]
             for name, s in summaries.items()
         },
         "per_seed": dict(per_seed),
@@ -95,7 +104,7 @@ def difference_content(
 ) -> dict[str, Any]:
     """Return the paired differences arm − other over the seeds that both ran, under each figure's name.
 
-    arm, other: the contents of the two `metrics.json`; over_images: the first seed's intervals over target images,
+    arm, other: the contents of the two `metrics.json`; over_images: the first seed's intervals over test images,
     which stand where seeds give none (one seed, or differences that do not vary).
     """
     metrics: dict[str, Any] = {}
@@ -107,7 +116,7 @@ def difference_content(
             continue
         difference = paired_difference([a for a, _ in pairs], [b for _, b in pairs])
         varies = difference.std is not None and difference.std > 0
-        by_images = "bootstrap over target images" if over_images.get(name) is not None else None
+        by_images = "bootstrap over test images" if over_images.get(name) is not None else None
         metrics[name] = {
             "with": arm["metrics"][name],
             "without": other["metrics"][name],
@@ -123,6 +132,25 @@ def difference_content(
         "seeds": arm["seeds"],
         "metrics": {name: value for name, value in metrics.items() if value is not None},
     }
+
+
+def accuracy_differences(
+    ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], seed: int
+) -> dict[str, list[float] | None]:
+    """Return 95 % bootstrap intervals of differences in accuracy over the images that two arms were tested on.
+
+    ours, theirs: for each figure which images were answered right, (N,), the same images in the same order.
+    """
+    shared = [name for name in ours if name in theirs]
+    return {name: _bootstrap(ours[name].astype(np.float64) - theirs[name], seed) for name in shared}
+
+
+def _bootstrap(values: np.ndarray, seed: int) -> list[float] | None:
+    """Return the interval of the mean of values, one an image, (N,); None without images."""
+    if not len(values):
+        return None
+    interval = bootstrap_ci(lambda rows: float(values[rows].mean()), len(values), seed=seed)
+    return None if interval.low is None or interval.high is None else [interval.low, interval.high]
 
 
 def environment(device: torch.device) -> dict[str, Any]:

@@ -156,8 +156,8 @@ def run(
     # Whatever the other arm lacks is to be known now, not when the first arm has been trained.
     other_found = None if baseline is None else experiment.find(baseline, settings)
     loaded = experiment.load(found, recipe, settings)
-    if loaded.unreadable:
-        settings.say(f"warning: {len(loaded.unreadable)} unreadable files are left out; the report lists them")
+    for warning in (text for text in loaded.warnings if text not in found.warnings):  # what only decoding could show
+        settings.say(f"warning: {warning}")
     arm = run_arm(experiment, recipe, loaded, out, settings, baseline)
     if baseline is None:
         return arm.content
@@ -245,7 +245,7 @@ def loop_options(recipe: Recipe, seed: int, settings: Settings) -> LoopOptions:
         steps=training.steps,
         seed=seed,
         optimizer=training.optimizer,
-        lr=training.lr,
+        lr=training.rate,
         momentum=training.momentum,
         weight_decay=training.weight_decay,
         schedule=training.schedule,

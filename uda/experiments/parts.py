@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from timm.models import model_entrypoint
 from torch import Tensor
 
 from uda.batch import Batch
@@ -35,6 +36,17 @@ class Domain:
     table: ImageTable
     images: PackedImages
     unreadable: tuple[Unreadable, ...] = ()
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """What to tell the user, who was told before how many images were found: how many there are."""
+        if not self.unreadable:
+            return ()
+        remaining, lost = len(self.table), len(self.unreadable)
+        return (
+            f"{self.table.name}: {lost} of {remaining + lost} images cannot be read and are left out, {remaining} "
+            "remain; the report lists the files",
+        )
 
 
 def load_domain(table: ImageTable, recipe: ImagesRecipe, progress: bool = True) -> Domain:
@@ -152,6 +164,14 @@ def frozen_features(
 
 
 def write_backbone(path: Path, backbone: TimmEncoder) -> None:
-    """Write the weights that load strictly into `timm.create_model(name, num_classes=0)`, with their normalization."""
-    numbers = {key: " ".join(map(str, getattr(backbone, key).flatten().tolist())) for key in ("mean", "std")}
-    write_tensors(path, backbone.backbone.state_dict(), {"timm": backbone.name} | numbers)
+    """Write the weights that load strictly into `timm.create_model(name, num_classes=0)`.
+
+    The metadata hold that name (`timm`), the normalization (`mean`, `std`) and, where timm does not know the model by
+    itself, the module to import first (`import`).
+    """
+    metadata = {key: " ".join(map(str, getattr(backbone, key).flatten().tolist())) for key in ("mean", "std")}
+    metadata["timm"] = backbone.name
+    defined_in = model_entrypoint(backbone.name).__module__
+    if not defined_in.startswith("timm."):
+        metadata["import"] = defined_in
+    write_tensors(path, backbone.backbone.state_dict(), metadata)

@@ -1,12 +1,14 @@
 """One pool of images from the names in a recipe: all domains at once, and the test split where there is one."""
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from uda.datasets.cache import Unreadable
+from uda.datasets.folders import flat_table, join, scan, summary
 from uda.datasets.resolve import resolve
 from uda.datasets.table import ImageTable
 from uda.errors import UserError
@@ -61,35 +63,69 @@ class PoolLoaded:
         return self.train.unreadable + (self.test.unreadable if self.test else ())
 
 
-def find_pool(recipe: PoolRecipe, download: bool = False) -> PoolFound:
+def find_pool(recipe: PoolRecipe, download: bool = False, unlabelled: str | None = None) -> PoolFound:
     """Find all images that the recipe names; UserError says what is missing and what to do.
 
     A data set or a folder of domains stands for all of its domains together. Of one domain with splits the training
-    split is learned from, and `test` (else `val`) is tested on.
+    split is learned from, and `test` (else `val`) is tested on. unlabelled: a folder whose images join those to learn
+    from, without a label.
     """
     root = Path(recipe.root) if recipe.root else None
     found = resolve(recipe.source or "builtin", None, root, download, every_source=True, need_labels=False)
     table = found.source
     if len(table) < 2:
         raise UserError(f"{table.name} holds a single image; name a data set or a folder with more")
+    lines, warnings = list(found.lines), found.warnings
     test = next((found.source_splits[name] for name in TEST_SPLITS if name in found.source_splits), None)
     if test is not None and (not table.classes or test.paths == table.paths):
         test = None
-    lines = list(found.lines)
+    if unlabelled is not None:
+        more = _further(Path(unlabelled).expanduser(), table, test)
+        lines.append(f"unlabelled: {summary(more)}")
+        table = join([table, more], f"{table.name} + {more.name}")
     if test is not None:
-        test = test.relabel(table.classes)
+        learned = tuple(name for name, count in table.counts().items() if count)
+        warnings = (*warnings, *_strangers(test, learned))
+        table, test = table.relabel(learned), test.relabel(learned)
         if not (test.labels >= 0).any():  # images of other classes, or without a label, test nothing
             test = None
     if test is not None:
         lines.append(f"tested on: {len(test)} images of {test.name}")
-    return PoolFound(table, test, tuple(lines), found.warnings)
+    return PoolFound(table, test, tuple(lines), warnings)
+
+
+def _further(folder: Path, table: ImageTable, test: ImageTable | None) -> ImageTable:
+    """Return the images of a folder, however it is arranged, that are neither learned from nor tested on already."""
+    if not folder.is_dir():
+        raise UserError(f"--unlabelled '{folder}' is no folder; name one that holds images, in any arrangement")
+    if table.pixels is not None:
+        raise UserError(f"{table.name} is not made of files, which --unlabelled could join; give a folder as --source")
+    found = flat_table(scan(folder), str(folder), folder)
+    known = {os.path.abspath(path) for side in (table, test) if side is not None for path in side.paths}  # noqa: PTH100
+    new = [row for row, path in enumerate(found.paths) if os.path.abspath(path) not in known]  # noqa: PTH100
+    if not new:
+        raise UserError(f"--unlabelled '{folder}' holds no images beside those of {table.name}; name another folder")
+    return found.select(np.array(new))
+
+
+def _strangers(test: ImageTable, learned: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a warning of test images whose class has no training image: no answer about them could be right."""
+    strange = {name: count for name, count in test.counts().items() if count and name not in learned}
+    if not strange:
+        return ()
+    named = ", ".join(list(strange)[:3]) + (", …" if len(strange) > 3 else "")
+    return (
+        f"{sum(strange.values())} of the {len(test)} images of {test.name} are left out, for there is no training "
+        f"image of their class ({named})",
+    )
 
 
 def load_pool(found: PoolFound, recipe: PoolRecipe, progress: bool = True) -> PoolLoaded:
     """Decode the pool."""
     train = load_domain(found.table, recipe, progress)
     test = None if found.test is None else load_domain(found.test, recipe, progress)
-    return PoolLoaded(train, test, found.lines, found.warnings)
+    lost = train.losses + (test.losses if test else ())
+    return PoolLoaded(train, test, found.lines, (*found.warnings, *lost))
 
 
 def usable_labels(labels: np.ndarray, share: str | None, seed: int) -> np.ndarray:

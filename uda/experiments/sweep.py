@@ -54,7 +54,8 @@ def run_sweep(
     """Run the grid below `out`; return the table, which `sweep.csv`, `metrics.json` and `report.html` hold too.
 
     All recipes are checked, and what they name is looked up, before the first is run. With resume, finished
-    combinations are kept and others continued; UserError where one was begun with another recipe.
+    combinations are kept and others continued; UserError where one was begun with another recipe. A combination that
+    fails (a loss that is not finite) has the reason in its row and keeps no other from being run; UserError at the end.
     """
     combinations = list(itertools.product(*parse_sweep(texts)))
     grid = [
@@ -67,19 +68,38 @@ def run_sweep(
     write_json(out / BEGUN, {"sweep": list(texts), "layers": list(layers)})
     rows: list[dict[str, Any]] = []
     for combination, member in zip(combinations, grid, strict=True):
-        content = run_member(experiment, member, out, settings)
+        content = _run_or_reason(experiment, member, out, settings)
         values = dict(text.split("=", 1) for text in combination)
-        rows.append({"values": values, "folder": member.folder, "metrics": content["metrics"], "ci95": content["ci95"]})
+        kept = {key: content[key] for key in ("metrics", "ci95", "failed") if key in content}
+        rows.append({"values": values, "folder": member.folder} | kept)
         write_json(out / "metrics.json", {"task": member.recipe.task, "seeds": member.recipe.seeds, "sweep": rows})
     table = _table(rows)
     write_text(out / "sweep.csv", table.to_csv(index=False))
-    links = "".join(f"<li>{page.link(row['folder'], row['folder'] + '/report.html')}</li>" for row in rows)
+    finished = [row["folder"] for row in rows if "failed" not in row]
+    links = "".join(f"<li>{page.link(folder, folder + '/report.html')}</li>" for folder in finished)
     section = Section("Sweep", "Each row is one combination.", tables=[table], html=f"<ul>{links}</ul>")
     recipe_section = page.recipe(grid[0].recipe.model_dump(mode="json"))
     page.write(
         out / "report.html", f"Sweep over {len(rows)} combinations", grid[0].recipe.task, [section, recipe_section]
     )
-    return f"{table.to_string(index=False)}\n\nreport: {out / 'report.html'}"
+    text = f"{table.to_string(index=False, max_colwidth=60)}\n\nreport: {out / 'report.html'}"
+    failed = [row for row in rows if "failed" in row]
+    if failed:
+        settings.say(text)
+        raise UserError(
+            f"{len(failed)} of the {len(rows)} combinations failed, the first in '{out / failed[0]['folder']}': "
+            f"{failed[0]['failed']}"
+        )
+    return text
+
+
+def _run_or_reason(experiment: Experiment, member: Member, out: Path, settings: Settings) -> dict[str, Any]:
+    """Return the content of a combination's `metrics.json`; of one that fails no figures, and why."""
+    try:
+        return run_member(experiment, member, out, settings)
+    except UserError as error:
+        settings.say(f"failed: {error}")
+        return {"metrics": {}, "ci95": {}, "failed": str(error)}
 
 
 def _folder(combination: Sequence[str]) -> str:
@@ -96,4 +116,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
             known = "" if interval == page.MISSING else f" ({interval})"
             line[tables.readable(name)] = tables.number(name, value) + known
         lines.append(line)
-    return pd.DataFrame(lines)
+    table = pd.DataFrame(lines).fillna("")
+    if any("failed" in row for row in rows):
+        table["failed"] = [row.get("failed", "") for row in rows]
+    return table

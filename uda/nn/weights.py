@@ -1,7 +1,8 @@
 """Where a backbone's weights come from, in one documented order, and what normalization they want.
 
-`--weights FILE` if given; else a file already on this machine (the hub's cache); else the `offline` extra if it carries
-that model; else the hub; else an error with these choices. Random weights only for `--weights none`.
+`--weights FILE` (or the folder of a finished run) if given; else a file already on this machine (the hub's cache); else
+the `offline` extra if it carries that model; else the hub; else an error with these choices. Random weights only for
+`--weights none`.
 """
 
 import importlib.resources
@@ -62,14 +63,27 @@ def _rgb(values: Any, fallback: float) -> Rgb:
 
 
 def _from_file(name: str, path: Path, mean: Rgb, std: Rgb) -> Weights:
+    if path.is_dir():
+        path = _export_in(path)
     if not path.is_file():
         raise UserError(
-            f"weights file '{path}' does not exist; give an existing file, or `--weights none` for random ones"
+            f"weights file '{path}' does not exist; give an existing file or run, or `--weights none` for random ones"
         )
     state, metadata = read_tensors(path)
     if {"mean", "std"} <= metadata.keys():  # our own exports carry the normalization that they were trained with
         mean, std = (_rgb(metadata[key].split(), 0.5) for key in ("mean", "std"))
     return Weights(_without_classifier(name, state, _config(name), str(path)), f"file {path}", mean, std)
+
+
+def _export_in(folder: Path) -> Path:
+    """Return the backbone that a finished run has exported; UserError where there is none, or one for each seed."""
+    if (folder / "backbone.safetensors").is_file():
+        return folder / "backbone.safetensors"
+    if seeds := sorted(path.parent.name for path in folder.glob("seed-*/backbone.safetensors")):
+        raise UserError(f"the run '{folder}' has several seeds; name one of them: `--weights {folder / seeds[0]}`")
+    raise UserError(
+        f"folder '{folder}' holds no backbone.safetensors, which a finished run does; give a finished run or a file"
+    )
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

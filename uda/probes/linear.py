@@ -1,4 +1,4 @@
-"""A linear classifier on frozen features: regularized logistic regression, or the SGD recipe of MoCo."""
+"""A linear classifier on frozen features: regularized logistic regression."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from uda.errors import UserError
 from uda.probes.features import checked, finite
-from uda.random import hash_bits, permutation
+from uda.random import hash_bits
 
 REGULARIZATIONS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)  # strongest first: each fit starts from the one before
 _FALLBACK = 1e-2  # where every class has one image, none can be held out
@@ -82,50 +82,6 @@ def fit_linear(
         start = best_start
     fitted = _minimize(x, y, chosen, start, max_iterations)
     return _folded(fitted, mean, scale, classes, n_classes, chosen, len(held))
-
-
-@torch.no_grad()
-def fit_linear_sgd(
-    features: Tensor,
-    labels: Tensor | np.ndarray,
-    n_classes: int,
-    lr: float = 30.0,
-    weight_decay: float = 0.0,
-    epochs: int = 100,
-    batch_size: int = 256,
-    milestones: tuple[int, ...] = (60, 80),
-    standardize: bool = False,
-    seed: int = 0,
-) -> LinearProbe:
-    """Return a classifier trained by SGD with momentum 0.9 as MoCo's (He et al., CVPR 2020): lr 30, no weight decay.
-
-    lr falls tenfold after each of the milestone epochs. The rate 30 belongs to MoCo's pooled features as they are,
-    which are small; for standardized features take about 0.1. No image is dropped: an epoch's last batch may be small.
-    Order and start depend on `seed` alone. Raises UserError as `fit_linear`, and where the training diverges.
-    """
-    x, y, classes = _training_set(features, labels, n_classes)
-    if not lr > 0 or weight_decay < 0 or epochs < 1 or batch_size < 1:
-        raise UserError(
-            f"a linear probe by SGD with lr={lr}, weight_decay={weight_decay}, epochs={epochs} and batch_size="
-            f"{batch_size}: give a positive lr, no negative decay, and at least one epoch and one image"
-        )
-    mean, scale = _moments(x) if standardize else (torch.zeros_like(x[0]), torch.ones_like(x[0]))
-    x = F.pad((x - mean) / scale, (0, 1), value=1.0)  # the last column carries the bias
-    generator = torch.Generator().manual_seed(seed)
-    weight = torch.randn(len(classes), x.shape[1] - 1, generator=generator) * 0.01
-    parameters = F.pad(weight, (0, 1)).to(x)
-    momentum = torch.zeros_like(parameters)
-    target = F.one_hot(y, len(classes)).to(x.dtype)
-    for epoch in range(epochs):
-        rate = lr * 0.1 ** sum(epoch >= milestone for milestone in milestones)
-        order = torch.from_numpy(permutation(len(y), seed, epoch, "linear probe")).to(x.device)
-        for rows in order.split(batch_size):
-            error = (x[rows] @ parameters.T).softmax(1) - target[rows]
-            momentum.mul_(0.9).add_(error.T @ x[rows] / len(rows)).add_(parameters, alpha=weight_decay)
-            parameters.sub_(momentum, alpha=rate)
-    if not bool(torch.isfinite(parameters).all()):
-        raise UserError(f"the linear probe diverged at lr={lr}; give a lower one, or standardize the features")
-    return _folded(parameters, mean, scale, classes, n_classes, weight_decay, 0)
 
 
 def held_out_rows(labels: Tensor, seed: int, share: float = 0.2) -> Tensor:

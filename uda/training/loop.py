@@ -121,10 +121,10 @@ def _train(
             stopping = bool(stopped)  # asked once, for a Ctrl-C from here on belongs to the next step
             saving = finished or _due(step + 1, options.checkpoint_every) or stopping
             if len(pending) >= flush_every or evaluating or saving:
-                rows = _finite_rows(pending, checkpoints)
+                rows = _finite_rows(pending, options.lr, checkpoints)
                 pending.clear()
                 if evaluating or saving:
-                    _check_weights(task, step + 1, checkpoints)
+                    _check_weights(task, step + 1, options.lr, checkpoints)
                 if evaluating:
                     metrics = task.evaluate()
                     rows[-1] |= metrics
@@ -215,31 +215,33 @@ def _restart(optimizers: Mapping[str, Optimizer], parameters: Sequence[torch.nn.
             optimizer.state.pop(parameter, None)
 
 
-def _finite_rows(pending: list[tuple[dict[str, Any], dict[str, Tensor]]], checkpoints: Path) -> list[dict[str, Any]]:
+def _finite_rows(
+    pending: list[tuple[dict[str, Any], dict[str, Tensor]]], lr: float, checkpoints: Path
+) -> list[dict[str, Any]]:
     """Read the pending losses back; UserError naming the first term that is not finite."""
     rows = []
     for row, losses in pending:
         values = {name: float(value) for name, value in losses.items()}
         for name, value in values.items():
             if not math.isfinite(value):
-                raise _diverged(f"the loss term '{name}' became {value}", row["step"], checkpoints)
+                raise _diverged(f"the loss term '{name}' became {value}", row["step"], lr, checkpoints)
         rows.append(row | values)
     return rows
 
 
-def _check_weights(task: Task, step: int, checkpoints: Path) -> None:
+def _check_weights(task: Task, step: int, lr: float, checkpoints: Path) -> None:
     """Refuse to measure or save parameters that are not finite: the last step's losses could not show it yet."""
     for name, parameter in task.named_parameters():
         if not torch.isfinite(parameter).all():
-            raise _diverged(f"after finite losses the parameter '{name}' is not finite", step, checkpoints)
+            raise _diverged(f"after finite losses the parameter '{name}' is not finite", step, lr, checkpoints)
 
 
-def _diverged(what: str, step: int, checkpoints: Path) -> UserError:
+def _diverged(what: str, step: int, lr: float, checkpoints: Path) -> UserError:
     saved = saved_steps(checkpoints)
     last = f"the last good checkpoint is '{checkpoints / f'step-{saved[-1]}'}'" if saved else "no checkpoint was saved"
     return UserError(
-        f"{what} at step {step}; {last}: start anew with a lower learning rate (--set training.lr=…) or without mixed "
-        "precision (--set training.precision=no), and another --out"
+        f"{what} at step {step}; {last}: start anew with a learning rate below {lr:.3g} (--set training.lr=…) or "
+        "without mixed precision (--set training.precision=no), and another --out"
     )
 
 

@@ -31,12 +31,14 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file in one rename; OSError where the disk does not take it."""
+    """Write a safetensors file in one rename, the same bytes for the same content; OSError where the disk is full."""
     temporary = _beside(path)
     try:
         temporary.touch()
         mode = temporary.stat().st_mode
         save_file(cpu_tensors(tensors), temporary, metadata=metadata)
+        if metadata:
+            _sort_metadata(temporary)
         temporary.chmod(mode)  # safetensors 0.8 gives the owner alone the right to read, whatever the umask says
         temporary.replace(path)
     except SafetensorError as error:
@@ -45,6 +47,17 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
         raise OSError(number, os.strerror(number), str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sort_metadata(path: Path) -> None:
+    """Put the metadata of a safetensors file in alphabetical order, which the library leaves to a random hash."""
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        file.seek(8)
+        file.write(text.ljust(size))  # the format pads with spaces; sorting changes no length
 
 
 def cpu_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,16 +1,18 @@
 """Pre-training, as an experiment."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 
 from uda.datasets.packed import SquareImages
 from uda.datasets.sampling import spread
 from uda.errors import UserError
-from uda.experiments.content import environment
-from uda.experiments.experiment import Experiment, Settings
+from uda.experiments.content import accuracy_differences, environment
+from uda.experiments.experiment import Experiment, SeedResult, Settings
 from uda.experiments.parts import (
     batch_warnings,
     build_objectives,
@@ -72,14 +74,14 @@ class PretrainExperiment(Experiment):
 
     def find(self, recipe: PretrainRecipe, settings: Settings) -> PoolFound:
         """Find the images, and what the backbone gives to objectives."""
-        found = find_pool(recipe.data, settings.download)
+        found = find_pool(recipe.data, settings.download, recipe.data.unlabelled)
         given = Need.INDEX | Need.PIXELS
         encoder = create_encoder(recipe.encoder.backbone, recipe.encoder.weights, recipe.data.image_size)
         labelled = bool((found.table.labels >= 0).any())
         given |= given_by(encoder) | (Need.LABELS if labelled else Need.NOTHING)
         check_objectives(recipe, given, f"pre-training '{recipe.encoder.backbone}' on {found.table.name}")
         if find_method("pretrain", recipe.method["name"]).uses_labels and not labelled:
-            raise UserError(f"{found.table.name} has no labels to learn from; leave --method supervised out")
+            raise UserError(f"{found.table.name} has no labels to learn from; give --method self_supervised")
         warnings = (*found.warnings, *batch_warnings(recipe, len(found.table)))
         return replace(found, warnings=warnings)
 
@@ -163,6 +165,17 @@ class PretrainExperiment(Experiment):
                 seed=task.seed,
             ),
         )
+
+    def over_images(self, ours: SeedResult, theirs: SeedResult) -> Mapping[str, list[float] | None]:
+        """Return the intervals of the differences in accuracy, where both arms were tested on the same images."""
+        if ours.content["source"] != theirs.content["source"] or not same_images(ours.task.pool, theirs.task.pool):
+            return {}
+        return accuracy_differences(ours.task.last_right, theirs.task.last_right, ours.seed)
+
+
+def same_images(ours: Pool, theirs: Pool) -> bool:
+    """Return whether two pools have the same labels in the same order, to learn from and to test on."""
+    return np.array_equal(ours.labels, theirs.labels) and np.array_equal(ours.test_labels, theirs.test_labels)
 
 
 def prepare_pool(recipe: Recipe, loaded: PoolLoaded, settings: Settings) -> Inputs:

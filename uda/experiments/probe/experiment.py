@@ -1,5 +1,6 @@
 """Probing, as an experiment: any timm model or exported backbone, on any labelled images."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -7,11 +8,11 @@ import numpy as np
 import torch
 
 from uda.errors import UserError
-from uda.experiments.content import environment
-from uda.experiments.experiment import Experiment, Settings
+from uda.experiments.content import accuracy_differences, environment
+from uda.experiments.experiment import Experiment, SeedResult, Settings
 from uda.experiments.parts import check_sizes, random_view, starting_encoder, training_view, write_backbone
 from uda.experiments.pool import PoolFound, PoolLoaded, find_pool, load_pool, usable_labels
-from uda.experiments.pretrain.experiment import Inputs, prepare_pool
+from uda.experiments.pretrain.experiment import Inputs, prepare_pool, same_images
 from uda.experiments.probe.finetune import finetune
 from uda.nn.encoder import create_encoder
 from uda.nn.layer import LayerEncoder
@@ -149,6 +150,19 @@ class ProbeExperiment(Experiment):
                 seed=task.seed,
             ),
         )
+
+    def over_images(self, ours: SeedResult, theirs: SeedResult) -> Mapping[str, list[float] | None]:
+        """Return the intervals of the differences in accuracy, where both subjects were tested on the same images."""
+        tested = np.array_equal(ours.task.test_rows, theirs.task.test_rows)
+        if ours.content["source"] != theirs.content["source"] or not tested:
+            return {}
+        if not same_images(ours.task.pool, theirs.task.pool):
+            return {}
+        right = [
+            {name: figure.right for name, figure in arm.task.figures.items() if figure.right is not None}
+            for arm in (ours, theirs)
+        ]
+        return accuracy_differences(right[0], right[1], ours.seed)
 
 
 def _probed_labels(recipe: ProbeRecipe, labels: np.ndarray, own_split: bool, seed: int) -> np.ndarray:

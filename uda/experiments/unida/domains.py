@@ -84,7 +84,7 @@ def settle(found: Resolved, recipe: PairRecipe) -> Found:
 def decode_domains(found: Found, recipe: PairRecipe, progress: bool = True) -> Domains:
     """Decode both tables."""
     source, target = (load_domain(table, recipe, progress) for table in (found.source, found.target))
-    return Domains(source, target, found.sets, found.lines, found.warnings)
+    return Domains(source, target, found.sets, found.lines, (*found.warnings, *source.losses, *target.losses))
 
 
 def load_domains(recipe: PairRecipe, download: bool = False, progress: bool = True) -> Domains:

@@ -102,6 +102,7 @@ class Pretrain(Task):
         self.warnings: list[str] = []
         self.last_metrics: dict[str, float | None] | None = None
         self.last_intervals: dict[str, list[float] | None] = {}
+        self.last_right: dict[str, np.ndarray] = {}
 
     def streams(self) -> dict[str, Stream]:
         """All images for the objectives; labelled ones, if the method uses labels, for the classifier."""
@@ -218,8 +219,9 @@ class Pretrain(Task):
         return self.method.classifier(features).argmax(1).cpu()
 
     def _classified(self, name: str, predictions: Tensor, truth: np.ndarray | None) -> float | None:
-        """Return an accuracy and keep its interval."""
+        """Return an accuracy, and keep its interval and which of the images were answered right, (N,)."""
         assert truth is not None
+        self.last_right[name] = predictions.numpy() == truth
         accuracy = accuracy_interval(predictions, truth)
         low, high = accuracy.low, accuracy.high
         self.last_intervals[name] = None if low is None or high is None else [low, high]

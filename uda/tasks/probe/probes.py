@@ -1,7 +1,7 @@
 """What is asked of features that were computed once: each probe turns them into figures with their intervals."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -46,10 +46,14 @@ class Probed:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure with its 95 % interval (low, high); None where undefined."""
+    """A figure with its 95 % interval (low, high); None where undefined.
+
+    right: of an accuracy which test images were answered right, (N,) bool, to be paired with another model's.
+    """
 
     value: float | None
     ci95: list[float] | None = None
+    right: np.ndarray | None = field(default=None, compare=False)
 
 
 Figures = dict[str, Figure]
@@ -134,4 +138,5 @@ def accuracy_figure(predictions: Tensor, labels: np.ndarray) -> Figure:
     """Return the share of predictions (N,) that are right, with its interval over images."""
     interval = accuracy_interval(predictions, labels)
     low, high = interval.low, interval.high
-    return Figure(interval.estimate, None if low is None or high is None else [low, high])
+    right = predictions.numpy() == labels
+    return Figure(interval.estimate, None if low is None or high is None else [low, high], right)

@@ -1,0 +1,65 @@
+"""What is said of several seeds and of differences, and where each interval comes from."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from uda.experiments.content import accuracy_differences, difference_content, pairs_content, summary_content
+
+IMAGES = "bootstrap over test images"
+
+
+def of_seed(seed: int, **metrics: float | None) -> dict[str, Any]:
+    """Return the content of a seed; every figure's interval over images is a tenth to both sides, rank has none."""
+    intervals = {n: None if v is None or n == "effective_rank" else [v - 0.1, v + 0.1] for n, v in metrics.items()}
+    return {"method": "simclr", "seeds": [seed], "metrics": metrics, "ci95": intervals, "ci95_kind": IMAGES}
+
+
+def test_seeds_that_vary_have_students_interval() -> None:
+    content = summary_content([of_seed(0, knn_accuracy=0.4), of_seed(1, knn_accuracy=0.6)])
+    # the mean 0.5 ± 12.706 · 0.1414 / √2
+    assert content["ci95"]["knn_accuracy"] == pytest.approx([0.5 - 1.2706, 0.5 + 1.2706], abs=1e-4)
+    assert content["ci95_kind"] == "Student's t over seeds"
+
+
+def test_seeds_that_do_not_vary_have_the_interval_over_images() -> None:
+    seeds = [of_seed(seed, knn_accuracy=0.4375, effective_rank=3.0, uniformity=-seed) for seed in (0, 1)]
+    content = summary_content(seeds)
+    assert content["std"] == {"knn_accuracy": 0.0, "effective_rank": 0.0, "uniformity": pytest.approx(0.7071, abs=1e-4)}
+    assert content["ci95"]["knn_accuracy"] == [0.3375, 0.5375]
+    assert content["ci95"]["effective_rank"] is None  # nothing says how uncertain it is
+    assert content["ci95"]["uniformity"][0] < -0.5 < content["ci95"]["uniformity"][1]
+    assert content["ci95_kind"] == f"Student's t over seeds; where these do not vary, {IMAGES}"
+
+
+def test_pairs_of_domains_whose_seeds_do_not_vary_have_no_interval() -> None:
+    pair = summary_content([of_seed(seed, h_score=0.5) for seed in (0, 1)]) | {
+        "task": "",
+        "steps": 0,
+        "environment": {},
+    }
+    content = pairs_content({"a-b": pair, "b-a": pair})
+    assert (content["metrics"], content["ci95"]) == ({"h_score": 0.5}, {"h_score": None})
+
+
+def test_a_difference_says_where_its_interval_is_from() -> None:
+    arms = [summary_content([of_seed(s, a=0.5, b=0.5 + s * up, c=1.0) for s in (0, 1)]) for up in (0.1, 0.3)]
+    metrics = difference_content(arms[0], arms[1], {"a": [-0.2, 0.2]})["metrics"]
+    assert (metrics["a"]["ci95"], metrics["a"]["ci95_kind"]) == ([-0.2, 0.2], IMAGES)
+    assert metrics["b"]["ci95_kind"] == "Student's t over paired seeds"
+    assert (metrics["c"]["ci95"], metrics["c"]["ci95_kind"]) == (None, None)  # no interval is of no kind
+
+
+def test_differences_in_accuracy_are_paired_by_image() -> None:
+    ours = {"knn_accuracy": np.array([True, True, False, False] * 25), "svm_accuracy": np.ones(3, dtype=bool)}
+    theirs = {"knn_accuracy": np.array([True, False, False, False] * 25), "accuracy": np.ones(3, dtype=bool)}
+    found = accuracy_differences(ours, theirs, seed=0)
+    assert found.keys() == {"knn_accuracy"}
+    # A quarter of the images is won: 0.25 ± 1.96 · √(0.25 · 0.75 / 100), up to the bootstrap's own noise.
+    assert found["knn_accuracy"] == pytest.approx([0.165, 0.335], abs=0.02)
+
+
+def test_arms_that_answer_alike_differ_by_nothing() -> None:
+    right = {"knn_accuracy": np.array([True, False]), "accuracy": np.empty(0, dtype=bool)}
+    assert accuracy_differences(right, right, seed=0) == {"knn_accuracy": [0.0, 0.0], "accuracy": None}
