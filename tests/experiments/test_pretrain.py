@@ -202,7 +202,7 @@ def test_compare_is_against_the_weights_as_they_come(photos: Path, tmp_path: Pat
     assert (tmp_path / "run" / "summary.html").exists()
     # One seed: the images that both have classified give the interval, and what has none is not called by a name.
     found = difference["metrics"]["knn_accuracy"]
-    assert found["ci95_kind"] == "bootstrap over images"
+    assert found["ci95_kind"] == "bootstrap over test images"
     assert found["ci95"][0] <= found["mean"] <= found["ci95"][1]
     assert (difference["metrics"]["uniformity"]["ci95"], difference["metrics"]["uniformity"]["ci95_kind"]) == (
         None,
