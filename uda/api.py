@@ -9,8 +9,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from uda.datasets.folders import scan
 from uda.datasets.table import ImageTable
+from uda.datasets.tree import scan
 from uda.errors import UserError
 from uda.experiments import EXPERIMENTS
 from uda.experiments.experiment import Settings, read_metrics, run

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.shared_data import put
-from uda.datasets.folders import alphabetical, check_source, join, natural_key, read_folder, summary
+from uda.datasets.folders import alphabetical, check_source, join, read_folder, summary
 from uda.datasets.table import ImageTable
+from uda.datasets.tree import natural_key
 from uda.errors import UserError
 
 
@@ -154,6 +155,26 @@ def test_empty_class_folders_are_left_out_and_said(tmp_path: Path) -> None:
     folder = read_folder(tmp_path)
     assert folder.table().classes == ("a", "b")
     assert f"  note: {tmp_path / 'c'} holds no images and is left out" in folder.describe()
+
+
+def test_files_that_are_no_images_by_name_are_counted_and_said(tmp_path: Path) -> None:
+    put(tmp_path, "cat/1.png", "dog/1.JFIF", "dog/2.Jpe", "cat/3.avif")
+    for name in ("cat/2.heic", "cat/3.HEIC", "dog/notes.txt", "list", ".hidden.heic", "gone/x.heic"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    folder = read_folder(tmp_path)
+    assert len(folder.table()) == 4
+    # a folder without images is named, and its file counted with the others; hidden files are nobody's
+    assert folder.notes == (
+        f"{tmp_path / 'gone'} holds no images and is left out",
+        "5 files are left out as no image by name (.heic 3, no suffix 1, .txt 1)",
+    )
+
+
+def test_a_flat_folder_says_so_too(tmp_path: Path) -> None:
+    put(tmp_path, "1.png")
+    (tmp_path / "1.heic").touch()
+    assert read_folder(tmp_path).notes == ("1 file is left out as no image by name (.heic 1)",)
 
 
 def test_describe(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from uda.errors import UserError
 
 __all__ = ["PackedImages", "SquareImages", "Unreadable", "default_cache_dir", "pack"]
 
-_FORMAT = 1  # to be raised when decoding or the layout on disk changes
+_FORMAT = 2  # to be raised when decoding or the layout on disk changes
 _JPEG_SHARE = 5  # at this quality photographs of 256 px take a twelfth of their raw bytes; said with room to spare
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 

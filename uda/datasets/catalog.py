@@ -9,9 +9,10 @@ import numpy as np
 
 from uda.datasets.archives import extract
 from uda.datasets.download import Download, download
-from uda.datasets.folders import SPLIT_NAMES, Tree, alphabetical, class_table, scan
+from uda.datasets.folders import SPLIT_NAMES, alphabetical, class_table
 from uda.datasets.labelsets import LabelSets
 from uda.datasets.table import ImageTable
+from uda.datasets.tree import Tree, scan
 from uda.errors import UserError, unknown_name
 
 NO_DATA_COMMAND = "python run.py --task unida"

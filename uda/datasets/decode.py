@@ -12,6 +12,7 @@ from torch import Tensor
 LARGEST_PIXELS = 180_000_000
 
 _ORIENTATION_TAG = 0x0112
+_PHOTOMETRIC_TAG = 262
 
 
 class UnreadableImage(Exception):  # noqa: N818 - it says what the image is, not what the program did wrong
@@ -27,7 +28,8 @@ def decode(path: str | Path, shorter: int | None = None) -> np.ndarray:
     """Return the image in a file as (H, W, 3) uint8 RGB, upright.
 
     The EXIF orientation is applied. Transparency is laid over white. Of an animation the first frame counts.
-    Gray of 16 bits keeps its upper 8, also in a 32-bit container (`I`), scaled to its maximum if it holds more.
+    Gray in a 16- or 32-bit container keeps the upper 8 of the bits that the image uses: 8, 12 (as many cameras and
+    scanners do) or 16, whichever holds its maximum; more are scaled by the maximum.
     Gray in floats is read as [0, 1] or [0, 255] if it lies therein, else stretched from its minimum to its maximum.
 
     shorter: if given, a JPEG may be decoded at ½, ¼ or ⅛ of its size as long as its shorter side stays at least
@@ -94,10 +96,11 @@ def _draft(image: Image.Image, shorter: int) -> None:
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:
-    if image.mode.startswith("I;16"):
-        return _gray(np.asarray(image) >> 8)
-    if image.mode == "I":
-        return _gray(_from_integers(np.asarray(image)))
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        values = np.asarray(image).astype(np.int64)
+        # Pillow turns gray of 8 bits round where a TIFF says that white is zero, but not gray of 16.
+        inverted = image.mode != "I" and getattr(image, "tag_v2", {}).get(_PHOTOMETRIC_TAG) == 0
+        return _gray(_from_integers(65535 - values if inverted else values))
     if image.mode == "F":
         return _gray(_from_floats(np.asarray(image)))
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
@@ -112,9 +115,12 @@ def _gray(values: np.ndarray) -> np.ndarray:
 
 
 def _from_integers(values: np.ndarray) -> np.ndarray:
-    values = values.astype(np.int64).clip(0)
+    values = values.clip(0)
     highest = int(values.max())
-    return values >> 8 if highest < 65536 else values * 255 // highest
+    for bits in (8, 12, 16):
+        if highest < 1 << bits:
+            return values >> (bits - 8)
+    return values * 255 // highest
 
 
 def _from_floats(values: np.ndarray) -> np.ndarray:

@@ -1,89 +1,23 @@
 """A folder of images, read for what it is: classes, splits above classes, domains above either, or flat."""
 
-import os
-import re
-import unicodedata
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from uda.datasets.table import ImageTable
+from uda.datasets.tree import IMAGE_SUFFIXES, Tree, natural_key, others_note, scan
 from uda.errors import UserError
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 SPLIT_NAMES = ("train", "training", "base", "val", "valid", "validation", "test", "testing", "novel")
 TRAINING_SPLITS = ("train", "training", "base")
-_CLUTTER = frozenset({"__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini"})
-
-
-def natural_key(name: str) -> tuple[list[str | int], str]:
-    """Return the sorting key of the project's alphabetical order: no case, no separators, numbers by their value.
-
-    "desk_lamp" comes before "desktop_computer" and "2" before "10"; it is also the label order of DomainNet.
-    """
-    parts: list[str | int] = []
-    for i, part in enumerate(re.split(r"(\d+)", name.casefold())):
-        parts.append(int(part) if i % 2 else re.sub(r"[ _-]", "", part))
-    return parts, name
 
 
 def alphabetical(names: "set[str] | tuple[str, ...] | list[str]") -> tuple[str, ...]:
     """Return the names once each, in the project's alphabetical order."""
     return tuple(sorted(set(names), key=natural_key))
-
-
-@dataclass
-class Tree:
-    """The images below a directory; directories without any are left out, and named in `empty`."""
-
-    path: Path
-    files: list[str] = field(default_factory=list)
-    children: dict[str, "Tree"] = field(default_factory=dict)
-    empty: list[str] = field(default_factory=list)
-
-    @property
-    def holds_images(self) -> bool:
-        """Whether there is an image here or anywhere below."""
-        return bool(self.files or self.children)
-
-    def all_files(self) -> list[str]:
-        """Return every image here and below, in an order that no file system changes."""
-        return self.files + [name for child in self.children.values() for name in child.all_files()]
-
-
-def scan(path: Path, above: frozenset[str] = frozenset()) -> Tree:
-    """List the images under a directory; UserError when it cannot be listed.
-
-    Hidden files and what operating systems leave behind are ignored, links are followed once. A level that holds
-    nothing but one folder `images` (Office-31, Tiny-ImageNet) is passed over.
-    """
-    real = os.path.realpath(path)
-    tree = Tree(path)
-    if real in above:  # a link to a folder that contains it
-        return tree
-    try:
-        entries = list(os.scandir(path))
-    except OSError as error:
-        raise UserError(f"folder {path} cannot be listed ({error.strerror}): check its name and permissions") from None
-    for entry in sorted(entries, key=lambda entry: natural_key(entry.name)):
-        if entry.name.startswith(".") or entry.name in _CLUTTER:
-            continue
-        if entry.is_dir():
-            child = scan(path / entry.name, above | {real})
-            if child.holds_images:
-                tree.children[unicodedata.normalize("NFC", entry.name)] = child
-            else:
-                tree.empty.append(entry.name)
-        elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122 (a million files)
-            tree.files.append(os.path.join(path, entry.name))  # noqa: PTH118
-    if not tree.files and len(tree.children) == 1:
-        name, child = next(iter(tree.children.items()))
-        if name.casefold() == "images":
-            return child
-    return tree
 
 
 @dataclass(frozen=True)
@@ -205,7 +139,7 @@ def read_folder(path: str | Path) -> Folder:
         suffixes = " ".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
         raise UserError(f"folder {root} holds no images: put files of these kinds in it: {suffixes}")
     name = _label(root, None)
-    notes = _notes([tree, *tree.children.values()])
+    notes = _notes(tree)
     tables: dict[tuple[str | None, str | None], ImageTable] = {}
     if _is_splits(tree):
         for split, table in _split_tables(tree, name, root).items():
@@ -222,7 +156,7 @@ def read_folder(path: str | Path) -> Folder:
         return Folder(root, "domains", tables, notes)
     if tree.children:
         return Folder(root, "classes", {(None, None): class_table(tree, name, root)}, notes)
-    return Folder(root, "flat", {(None, None): flat_table(tree, name, root)})
+    return Folder(root, "flat", {(None, None): flat_table(tree, name, root)}, notes)
 
 
 def check_source(table: ImageTable) -> None:
@@ -274,5 +208,8 @@ def _split_tables(tree: Tree, name: str, root: Path) -> dict[str, ImageTable]:
     return tables
 
 
-def _notes(trees: list[Tree]) -> tuple[str, ...]:
-    return tuple(f"{tree.path / name} holds no images and is left out" for tree in trees for name in tree.empty)
+def _notes(root: Tree) -> tuple[str, ...]:
+    trees = [root, *root.children.values()]
+    notes = [f"{tree.path / name} holds no images and is left out" for tree in trees for name in tree.empty]
+    others = others_note(root)
+    return tuple(notes if others is None else [*notes, others])
