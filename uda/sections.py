@@ -31,9 +31,15 @@ class ImagesRecipe(Section):
 
 
 class PairRecipe(ImagesRecipe):
-    """A labelled source, an unlabelled target, and their label sets."""
+    """A labelled source, an unlabelled target, and their label sets.
+
+    A few target images may be learned from with their labels: of a target with class folders so many of each shared
+    class (`target_labels`), or those in a folder of class folders of their own (`labelled_target`).
+    """
 
     target: str | None = None
+    target_labels: int = Field(0, ge=0)
+    labelled_target: str | None = None
     setting: Literal["closed", "partial", "open", "open-partial"] | None = None
     split: str | None = None
     source_holdout: float = Field(0, ge=0, le=0.5)  # share of each source class kept from training, for validators

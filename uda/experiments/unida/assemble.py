@@ -35,6 +35,7 @@ class Inputs:
     source: Images
     target: Images
     backbone: TimmEncoder | None
+    labelled: Images | None = None
 
 
 def check_recipe(recipe: UnidaRecipe) -> None:
@@ -59,28 +60,43 @@ def check_backbone(recipe: UnidaRecipe, encoder: TimmEncoder) -> None:
 
 
 def method_label(recipe: UnidaRecipe) -> str:
-    """Return the method's name as reports print it; "(head only)" where its features cannot move."""
-    name = "+".join([recipe.method["name"], *recipe.objectives])
+    """Return the method's name as reports print it, with what it must not be compared without saying.
+
+    "head only" where its features cannot move; "target labels" where it learned from some.
+    """
+    said = []
     if recipe.encoder.freeze and recipe.encoder.adapter:
-        return f"{name} (frozen features, adapter)"
-    head_only = recipe.encoder.freeze and find_method("unida", recipe.method["name"]).moves_features
-    return f"{name} (head only)" if head_only else name
+        said.append("frozen features, adapter")
+    elif recipe.encoder.freeze and find_method("unida", recipe.method["name"]).moves_features:
+        said.append("head only")
+    if recipe.data.target_labels:
+        said.append(f"{recipe.data.target_labels} target labels a class")
+    elif recipe.data.labelled_target:
+        said.append("labelled target images")
+    name = "+".join([recipe.method["name"], *recipe.objectives])
+    return f"{name} ({', '.join(said)})" if said else name
 
 
 def prepare_inputs(recipe: UnidaRecipe, domains: Domains, device: torch.device, progress: bool) -> Inputs:
     """Lay out pixels, or compute the frozen features once; the same for every seed and every head of a recipe."""
-    if not recipe.encoder.freeze:
-        source, target = (square(recipe, side.images, device) for side in (domains.source, domains.target))
-        return Inputs(source, target, None)
-    backbone = starting_encoder(recipe, 0)  # random weights too are the same when a run resumes
-    passes = [frozen_features(recipe, backbone, side, device, progress) for side in (domains.source, domains.target)]
-    return Inputs(passes[0], passes[1], backbone)
+    sides = [side for side in (domains.source, domains.target, domains.labelled) if side is not None]
+    backbone: TimmEncoder | None = None
+    images: list[Images]
+    if recipe.encoder.freeze:
+        backbone = starting_encoder(recipe, 0)  # random weights too are the same when a run resumes
+        images = [frozen_features(recipe, backbone, side, device, progress) for side in sides]
+    else:
+        images = [square(recipe, side.images, device) for side in sides]
+    return Inputs(images[0], images[1], backbone, images[2] if len(images) > 2 else None)
 
 
 def unida_data(domains: Domains, inputs: Inputs) -> UnidaData:
     """Return what the task holds of both domains."""
     source_labels, target_labels = domains.source.table.labels, domains.target.table.labels
-    return UnidaData(inputs.source, source_labels, inputs.target, target_labels, domains.class_names)
+    few = None if domains.labelled is None else domains.labelled.table.labels
+    return UnidaData(
+        inputs.source, source_labels, inputs.target, target_labels, domains.class_names, inputs.labelled, few
+    )
 
 
 def build_task(recipe: UnidaRecipe, data: UnidaData, backbone: Encoder | None, seed: int) -> UniDA:

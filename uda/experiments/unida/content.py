@@ -20,6 +20,9 @@ def seed_content(
 ) -> dict[str, Any]:
     """Return what a seed's `metrics.json` holds; nothing in it depends on when or how fast the run was."""
     metrics = task.measure(answer)
+    images = {"source": len(domains.source.table), "target": len(domains.target.table)}
+    if domains.labelled is not None:
+        images["labelled_target"] = len(domains.labelled.table)
     return {
         "task": recipe.task,
         "method": method_label(recipe),
@@ -37,7 +40,7 @@ def seed_content(
         "target": domains.target.table.name,
         "setting": domains.sets.setting,
         "classes": list(domains.class_names),
-        "images": {"source": len(domains.source.table), "target": len(domains.target.table)},
+        "images": images,
         "unreadable": [image.path for image in domains.unreadable],
         "environment": environment(task.threshold.device),
     }

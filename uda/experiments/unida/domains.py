@@ -11,18 +11,23 @@ from uda.datasets.resolve import Resolved, resolve
 from uda.datasets.table import ImageTable
 from uda.errors import UserError
 from uda.experiments.parts import Domain, load_domain
+from uda.experiments.unida.labelled import set_apart
 from uda.sections import PairRecipe
 
 
 @dataclass(frozen=True)
 class Domains:
-    """Both sides; target labels count the source's K classes first, then the target-private ones; −1 is unlabelled."""
+    """Both sides; target labels count the source's K classes first, then the target-private ones; −1 is unlabelled.
+
+    labelled: the target images that training may see with their labels, apart from `target`; None where there are none.
+    """
 
     source: Domain
     target: Domain
     sets: LabelSets
     lines: tuple[str, ...]
     warnings: tuple[str, ...]
+    labelled: Domain | None = None
 
     @property
     def title(self) -> str:
@@ -36,15 +41,19 @@ class Domains:
 
     @property
     def fingerprint(self) -> str:
-        """What the images, their order and the source's labels are; a checkpoint remembers it."""
+        """What the images, their order and the labels that training sees are; a checkpoint remembers it."""
         labels = self.source.table.labels.astype("<i8").tobytes() + "\0".join(self.class_names).encode()
+        few = ""
+        if self.labelled is not None:
+            labels += self.labelled.table.labels.astype("<i8").tobytes()
+            few = f"+{self.labelled.images.fingerprint}"
         digest = hashlib.sha256(labels).hexdigest()[:16]
-        return f"{self.source.images.fingerprint}+{self.target.images.fingerprint}+{digest}"
+        return f"{self.source.images.fingerprint}+{self.target.images.fingerprint}{few}+{digest}"
 
     @property
     def unreadable(self) -> tuple[Unreadable, ...]:
         """The files left out on both sides."""
-        return self.source.unreadable + self.target.unreadable
+        return self.source.unreadable + self.target.unreadable + (self.labelled.unreadable if self.labelled else ())
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,7 @@ class Found:
     sets: LabelSets
     lines: tuple[str, ...]
     warnings: tuple[str, ...]
+    labelled: ImageTable | None = None
 
 
 def find_domains(recipe: PairRecipe, download: bool = False) -> Found:
@@ -66,11 +76,12 @@ def find_domains(recipe: PairRecipe, download: bool = False) -> Found:
 
 
 def settle(found: Resolved, recipe: PairRecipe) -> Found:
-    """Settle the label sets of resolved tables."""
+    """Settle the label sets of resolved tables, and set apart the target images that training may see labelled."""
     sets = label_sets(
         present_classes(found.source), present_classes(found.target), recipe.setting, recipe.split, found.dataset
     )
     source, target = apply(sets, found.source, found.target)
+    labelled, target, few = set_apart(target, sets, recipe)
     used = f"used: {len(source)} source images of {', '.join(sets.source)}; {len(target)} target images"
     warnings = found.warnings
     if sets.target_private and not target.classes:
@@ -78,13 +89,15 @@ def settle(found: Resolved, recipe: PairRecipe) -> Found:
             *warnings,
             "the target has no class folders, so the split cannot restrict it: all its images are used",
         )
-    return Found(source, target, sets, (*found.lines, sets.describe(), used), warnings)
+    return Found(source, target, sets, (*found.lines, sets.describe(), used, *few), warnings, labelled)
 
 
 def decode_domains(found: Found, recipe: PairRecipe, progress: bool = True) -> Domains:
-    """Decode both tables."""
+    """Decode the tables."""
     source, target = (load_domain(table, recipe, progress) for table in (found.source, found.target))
-    return Domains(source, target, found.sets, found.lines, (*found.warnings, *source.losses, *target.losses))
+    labelled = None if found.labelled is None else load_domain(found.labelled, recipe, progress)
+    losses = [line for side in (source, target, labelled) if side is not None for line in side.losses]
+    return Domains(source, target, found.sets, found.lines, (*found.warnings, *losses), labelled)
 
 
 def load_domains(recipe: PairRecipe, download: bool = False, progress: bool = True) -> Domains:

@@ -31,6 +31,7 @@ class UnidaData:
 
     source_labels: (N,) in 0 … K−1; target_labels: 0 … K−1 for shared classes, K and above for target-private ones, −1
     unknown to us; they are read by `evaluate` alone. class_names: the source's K, in the classifier's order.
+    labelled: target images that the user lets training see with their labels (M,) in 0 … K−1; not among `target`.
     """
 
     source: Images
@@ -38,6 +39,8 @@ class UnidaData:
     target: Images
     target_labels: np.ndarray
     class_names: tuple[str, ...]
+    labelled: Images | None = None
+    labelled_labels: np.ndarray | None = None
 
     @property
     def n_classes(self) -> int:
@@ -88,7 +91,7 @@ class UniDA(Task):
         self._nmi: tuple[np.ndarray, float | None] | None = None
 
     def streams(self) -> dict[str, Stream]:
-        """Class-balanced source with labels; shuffled target without, where anything looks at it."""
+        """Class-balanced source with labels; shuffled target without, where anything looks at it; labelled target."""
         labels = self.data.source_labels.copy()
         labels[self.held_out] = -1  # never drawn
         balanced = ClassBalanced(labels, self.batch_size, self.seed, "source")
@@ -96,6 +99,11 @@ class UniDA(Task):
         if self.method.uses_target or len(self.objectives):
             shuffled = Shuffled(len(self.data.target), self.batch_size, self.seed, "target")
             found["target"] = Stream("target", self.data.target, shuffled)
+        few, labels = self.data.labelled, self.data.labelled_labels
+        if few is not None and labels is not None:
+            # Where there are fewer than a batch, none is drawn more often than its class makes it.
+            balanced = ClassBalanced(labels, min(self.batch_size, len(few)), self.seed, "labelled target")
+            found["labelled_target"] = Stream("labelled_target", few, balanced, labels)
         return found
 
     def players(self) -> dict[str, list[dict[str, Any]]]:
@@ -111,12 +119,22 @@ class UniDA(Task):
         self._take_target_statistics()
 
     def forward(self, batches: Mapping[str, Batch], turn: str, clock: Clock) -> dict[str, Tensor]:
-        """One pass over the source, one over the target (batch statistics are per domain), then the method's losses."""
+        """One pass over the source, one over the target (batch statistics are per domain), then the method's losses.
+
+        Labelled target images go through the network with the source's, as in MME (Saito et al., ICCV 2019): they are
+        too few for statistics of their own. Their cross-entropy is a term of its own, of the source's weight.
+        """
         self.method.before_step()
-        source = batches["source"]
+        source, few = batches["source"], batches.get("labelled_target")
         assert source.labels is not None
-        source_features = self.encoder(self.augment(source, clock))
         losses: dict[str, Tensor] = {}
+        if few is None:
+            source_features = self.encoder(self.augment(source, clock))
+        else:
+            assert few.labels is not None
+            both = self.encoder(torch.cat([self.augment(source, clock), self.augment(few, clock)]))
+            source_features, few_features = both[: len(source)], both[len(source) :]
+            losses["labelled_target"] = self.method.supervised(few_features, few.labels)
         target_features: Tensor | None = None
         target = batches.get("target")
         if target is not None:
