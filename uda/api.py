@@ -1,5 +1,6 @@
 """The Python interface of universal domain adaptation: `uda.adapt` and the result that it returns."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from uda.experiments import EXPERIMENTS
 from uda.experiments.experiment import Settings, read_metrics, run
 from uda.experiments.parts import dataset_name, frozen_features, load_domain, square
 from uda.experiments.unida.assemble import build_task
+from uda.experiments.unida.candidates import copy_candidates
 from uda.experiments.unida.outputs import predictions_table
 from uda.layers import Tree, is_frozen, layers_of_run, named_data, published_layers, read_layer
 from uda.nn.encoder import TimmEncoder, create_encoder
@@ -46,6 +48,12 @@ class Result:
         """The known classes in the classifier's order."""
         return tuple(self.content["classes"])
 
+    @property
+    def seed_folder(self) -> Path:
+        """The output folder of the first seed."""
+        seeds = self.recipe.seeds
+        return self.folder if len(seeds) == 1 else self.folder / f"seed-{seeds[0]}"
+
     def predict(self, images: "str | Path | Tensor", strict: bool = False) -> pd.DataFrame:
         """Return path, label (a class or `unknown`), confidence and unknown score of every image.
 
@@ -62,6 +70,14 @@ class Result:
             print(f"warning: left out {image.path}: {image.reason}")
         answer = task.answer(pixels, float(task.threshold))
         return predictions_table(domain.table.paths, answer, self.classes)
+
+    def name_candidates(self, names: Mapping[int, str], into: str | Path) -> list[Path]:
+        """Copy the images of candidate new classes into class folders below `into`; return the new files.
+
+        names: the report's number of a candidate to the name that a person gives it; several may share a name. `into`
+        is usually the source's folder: the next run then knows the class. Of several seeds the first one's are taken.
+        """
+        return copy_candidates(self.seed_folder, names, Path(into))
 
     def save(self, folder: str | Path) -> Path:
         """Copy the whole output folder, from which `uda.load` makes this result again; return its path."""
@@ -113,8 +129,7 @@ def load_classifier(folder: str | Path, device: str | None = None) -> Result:
 
 def restore(result: Result) -> tuple[UniDA, TimmEncoder | None]:
     """Return a run's task with its trained weights, and in frozen mode the backbone that feeds it."""
-    recipe, seed = result.recipe, result.recipe.seeds[0]
-    folder = result.folder if len(result.recipe.seeds) == 1 else result.folder / f"seed-{seed}"
+    recipe, seed, folder = result.recipe, result.recipe.seeds[0], result.seed_folder
     # The run's own export stands in for the weights that it started from, which may not be on this machine.
     encoder = recipe.encoder.model_copy(update={"weights": str(folder / "backbone.safetensors")})
     own = recipe.model_copy(update={"encoder": encoder})

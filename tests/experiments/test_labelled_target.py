@@ -204,7 +204,7 @@ def test_labels_help_where_domains_contradict_each_other(tmp_path: Path) -> None
     target = replace(target, classes=("red", "blue"), pixels=marked)
     found = {}
     for labels in (0, 2):
-        recipe = tiny_recipe({"data": {"target_labels": labels}, "method": "source_only", "training": {"steps": 60}})
+        recipe = tiny_recipe({"data": {"target_labels": labels}, "method": "source_only", "training": {"steps": 40}})
         settled = settle(Resolved((source,), (target,), None, (), ()), recipe.data)
         task = trained(recipe, decode_domains(settled, recipe.data, progress=False), tmp_path / str(labels))
         assert task.last_answer is not None

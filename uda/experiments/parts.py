@@ -28,6 +28,8 @@ from uda.ssl.placebo import PREFIX
 from uda.ssl.views import AUGMENTATIONS, NoAugmentation, PickPass
 from uda.training.outputs import write_tensors
 
+THUMBNAIL = 96  # pixels of a side
+
 
 @dataclass(frozen=True)
 class Domain:
@@ -161,6 +163,11 @@ def frozen_features(
         return compute_passes(backbone, Subset(images, rows), image_ids(hashes[rows]), views, device, title)
 
     return FrozenFeatures(cached_passes(default_cache_dir(), key, hashes, compute))
+
+
+def thumbnails(recipe: Recipe, domain: Domain, rows: np.ndarray) -> Tensor:
+    """Return small squares of those rows for a report, (M, 3, s, s) uint8."""
+    return domain.images.square(rows, min(THUMBNAIL, recipe.data.packed_size), recipe.data.fit)
 
 
 def write_backbone(path: Path, backbone: TimmEncoder) -> None:

@@ -30,7 +30,7 @@ class UnidaReport:
     source_features (S, D), source_labels (S,), target_features (N, D): for t-SNE; may have no rows.
     selection:   as in `metrics.json`.
     unreadable:  files left out, with the reason; notes: what was understood of the data, weights used, warnings.
-    before:      the section of what was seen before training, or None.
+    before, candidates: the sections of what was seen before training and of candidate new classes, or None.
     """
 
     title: str
@@ -57,6 +57,7 @@ class UnidaReport:
     seed: int = 0
     selection: Mapping[str, Any] | None = None
     before: Section | None = None
+    candidates: Section | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -263,6 +264,8 @@ def write_unida_report(path: Path, inputs: UnidaReport) -> None:
     """Write the page of one run; ValueError where arrays that stand for the same images differ in length."""
     inputs.check()
     sections = [_answer(inputs), _examples(inputs), _scores(inputs)]
+    if inputs.candidates is not None:
+        sections.append(inputs.candidates)
     if len(inputs.labelled):
         sections.append(_confusion(inputs))
     sections += [_features(inputs), _curves(inputs)]

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
 from uda.datasets.sampling import spread
 from uda.datasets.streams import Subset
-from uda.experiments.parts import Domain, write_backbone
+from uda.experiments.parts import thumbnails, write_backbone
 from uda.experiments.unida.assemble import Inputs
+from uda.experiments.unida.candidates import CANDIDATES, candidates_part, find_candidates
 from uda.experiments.unida.domains import Domains
 from uda.experiments.unida.preflight import lines, sides
 from uda.nn.encoder import TimmEncoder
@@ -23,7 +23,6 @@ from uda.tasks.unida import Answer, UniDA
 from uda.training.history import History
 from uda.training.outputs import write_text
 
-THUMBNAIL = 96
 PAIRS = 6
 """Near-duplicates of each kind that the report shows."""
 UNKNOWN = "unknown"
@@ -39,10 +38,12 @@ def write_seed_outputs(
     content: dict[str, Any],
     origin: str,
 ) -> None:
-    """Write `backbone.safetensors`, `predictions.csv` and `report.html` of one seed."""
+    """Write `backbone.safetensors`, `predictions.csv`, `candidates.csv` and `report.html` of one seed."""
     write_backbone(folder / "backbone.safetensors", backbone_of(task, inputs))
     table = predictions_table(domains.target.table.paths, answer, domains.class_names)
     write_text(folder / "predictions.csv", table.to_csv(index=False))
+    candidates = find_candidates(domains, answer)
+    write_text(folder / CANDIDATES, candidates.table.to_csv(index=False))
     labels = np.minimum(task.data.target_labels, len(domains.class_names))
     known = labels if (labels >= 0).any() else None
     shown = select_thumbnails(answer.scores, answer.predictions, answer.confidences, answer.threshold, known)
@@ -74,6 +75,7 @@ def write_seed_outputs(
             seed=task.seed,
             selection=content["selection"],
             before=before_training(recipe, domains, content.get("preflight")),
+            candidates=candidates_part(candidates, recipe, domains, folder),
         ),
     )
 
@@ -108,8 +110,3 @@ def predictions_table(paths: tuple[str, ...], answer: Answer, class_names: tuple
             "unknown_score": answer.scores,
         }
     )
-
-
-def thumbnails(recipe: UnidaRecipe, domain: Domain, rows: np.ndarray) -> Tensor:
-    """Return small squares of those rows, (M, 3, s, s) uint8."""
-    return domain.images.square(rows, min(THUMBNAIL, recipe.data.packed_size), recipe.data.fit)
