@@ -25,7 +25,7 @@ from uda.recipe import build
 
 OF_A_SEED = {
     *("recipe.yaml", "metrics.json", "history.csv", "checkpoint"),
-    *("backbone.safetensors", "predictions.csv", "report.html"),
+    *("backbone.safetensors", "predictions.csv", "candidates.csv", "report.html"),
 }
 
 

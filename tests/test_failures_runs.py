@@ -41,7 +41,7 @@ def test_predict_says_what_it_wants(said: Any, finished: Path, tmp_path: Path) -
     assert "--source RUN" in said("--task", "predict", "--target", tmp_path)
     assert "no finished run" in said("--task", "predict", "--source", tmp_path, "--target", tmp_path)
     message = said("--task", "predict", "--source", finished, "--target", tmp_path / "none")
-    assert f"folder {tmp_path / 'none'} does not exist" in message
+    assert f"there is no folder or file {tmp_path / 'none'}" in message
 
 
 def test_predict_refuses_what_it_would_ignore(said: Any, finished: Path, domains: Path) -> None:

@@ -1,6 +1,6 @@
 """The Python interface of universal domain adaptation: `uda.adapt` and the result that it returns."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,23 +10,24 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from uda.datasets.table import ImageTable
-from uda.datasets.tree import scan
+from uda.datasets.given import given_images
 from uda.errors import UserError
 from uda.experiments import EXPERIMENTS
 from uda.experiments.experiment import Settings, read_metrics, run
-from uda.experiments.parts import dataset_name, frozen_features, load_domain, square
+from uda.experiments.parts import dataset_name
 from uda.experiments.unida.assemble import build_task
 from uda.experiments.unida.candidates import copy_candidates
-from uda.experiments.unida.outputs import predictions_table
+from uda.experiments.unida.predict import classify
 from uda.layers import Tree, is_frozen, layers_of_run, named_data, published_layers, read_layer
 from uda.nn.encoder import TimmEncoder, create_encoder
-from uda.places import check_out, choose_device, copy_run, new_folder
+from uda.places import check_out, choose_device, copy_run, new_folder, progress_shown
 from uda.probes.selection import LAST
 from uda.recipe import UnidaRecipe, build_as
 from uda.tasks.unida import UniDA, UnidaData
 from uda.training.checkpoint import load_checkpoint
 from uda.training.selected import load_selected
+
+_MOST_WARNINGS = 10
 
 
 @dataclass
@@ -54,22 +55,31 @@ class Result:
         seeds = self.recipe.seeds
         return self.folder if len(seeds) == 1 else self.folder / f"seed-{seeds[0]}"
 
-    def predict(self, images: "str | Path | Tensor", strict: bool = False) -> pd.DataFrame:
+    def predict(
+        self,
+        images: "str | Path | Sequence[str | Path] | Tensor",
+        strict: bool = False,
+        progress: bool | None = None,
+    ) -> pd.DataFrame:
         """Return path, label (a class or `unknown`), confidence and unknown score of every image.
 
-        images: a folder, flat or not (labels in it are not looked at), or a uint8 tensor (N, 3, H, W). The threshold is
-        the one that the run found on its target. Unreadable files are left out with a warning; `strict` refuses them.
+        images: a folder, flat or not (labels in it are not looked at), an image file, a list of both, or a uint8 tensor
+        (N, 3, H, W). The threshold is the one that the run found on its target. Unreadable files are left out with a
+        warning and listed in the table's `attrs["unreadable"]`; `strict` refuses them. progress: whether a bar is
+        shown; by default where the error stream is a terminal.
         """
+        given = given_images(images)
+        for note in given.notes:
+            print(f"note: {note}")
         task, backbone = restore(self)
-        domain = load_domain(images_table(images), self.recipe.data.model_copy(update={"strict": strict}))
-        if backbone is None:
-            pixels: Any = square(self.recipe, domain.images, self.device)
-        else:
-            pixels = frozen_features(self.recipe, backbone, domain, self.device, progress=True, passes=1)
-        for image in domain.unreadable:
+        shown = progress_shown() if progress is None else progress
+        table, unreadable = classify(task, backbone, self.recipe, given.table, self.classes, strict, shown)
+        for image in unreadable[:_MOST_WARNINGS]:
             print(f"warning: left out {image.path}: {image.reason}")
-        answer = task.answer(pixels, float(task.threshold))
-        return predictions_table(domain.table.paths, answer, self.classes)
+        if len(unreadable) > _MOST_WARNINGS:
+            print(f"warning: {len(unreadable)} unreadable files are left out in all")
+        table.attrs["unreadable"] = [(image.path, image.reason) for image in unreadable]
+        return table
 
     def name_candidates(self, names: Mapping[int, str], into: str | Path) -> list[Path]:
         """Copy the images of candidate new classes into class folders below `into`; return the new files.
@@ -91,12 +101,14 @@ def adapt(
     out: str | Path | None = None,
     device: str | None = None,
     config: str | Path | None = None,
+    progress: bool | None = None,
     **overrides: Any,
 ) -> Result:
     """Adapt a labelled source to an unlabelled target and return the result (universal domain adaptation).
 
     source, target: as on the command line; neither = the built-in data. method: the recipe's, or DANCE. overrides:
     recipe keys with double underscores for dots: `training__steps=300`, `encoder__freeze=True`, `seeds=[0, 1]`.
+    progress: whether bars are shown; by default where the error stream is a terminal.
     """
     given: Tree = {"data": {k: str(v) for k, v in (("source", source), ("target", target)) if v is not None}}
     layers: list[Tree] = [read_layer(Path(config))] if config else []
@@ -108,7 +120,8 @@ def adapt(
     folder = Path(out) if out else new_folder(Path("runs") / f"unida-{recipe.method['name']}")
     check_out(folder)
     chosen = choose_device(device)
-    content = run(EXPERIMENTS["unida"], recipe, folder, Settings(chosen, progress=False))
+    shown = progress_shown() if progress is None else progress
+    content = run(EXPERIMENTS["unida"], recipe, folder, Settings(chosen, progress=shown))
     return Result(folder, recipe, content, chosen)
 
 
@@ -161,28 +174,6 @@ class _Counted:
 
     def batch(self, rows: np.ndarray) -> Tensor:
         raise LookupError("a finished run does not hold the images that it was trained on")
-
-
-def images_table(images: "str | Path | Tensor") -> ImageTable:
-    """Return the images of a folder, or of a tensor, as one table."""
-    if isinstance(images, Tensor):
-        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
-            raise UserError(
-                f"predict wants images as a uint8 tensor (N, 3, H, W), not {images.dtype} {tuple(images.shape)}; "
-                "scale to 0 … 255 and convert"
-            )
-        names = tuple(f"image-{number}" for number in range(len(images)))
-        return ImageTable("the images given", names, np.full(len(images), -1, dtype=np.int64), (), images)
-    if not isinstance(images, str | Path):
-        raise UserError(f"predict wants a folder or a uint8 tensor (N, 3, H, W), not {type(images).__name__}")
-    root = Path(images)
-    if not root.is_dir():
-        raise UserError(f"folder {root} does not exist: name a folder, in which all images are then classified")
-    # Labels are not looked at, so any arrangement of folders will do.
-    files = tuple(scan(root).all_files())
-    if not files:
-        raise UserError(f"'{root}' holds no images; name a folder that does")
-    return ImageTable(str(root), files, np.full(len(files), -1, dtype=np.int64), ())
 
 
 def override(key: str, value: Any) -> Tree:

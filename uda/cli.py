@@ -187,18 +187,20 @@ def run_experiment(flags: argparse.Namespace) -> None:
 def settings(flags: argparse.Namespace) -> "Settings":
     """Return what decides how a run is made, not its numbers."""
     from uda.experiments.experiment import Settings
-    from uda.places import choose_device
+    from uda.places import choose_device, progress_shown
 
     return Settings(
         device=choose_device(flags.device, flags.deterministic),
-        progress=sys.stderr.isatty() or bool(os.environ.get("UDA_PROGRESS")),
+        progress=progress_shown(),
         download=flags.download,
         resume=flags.resume,
     )
 
 
 def run_predict(flags: argparse.Namespace) -> None:
-    """Classify a folder of images with a finished run."""
+    """Classify a folder of images, or one image, with a finished run."""
+    import pandas as pd
+
     from uda.api import load_classifier
     from uda.places import choose_device, new_folder
     from uda.training.outputs import write_text
@@ -221,6 +223,10 @@ def run_predict(flags: argparse.Namespace) -> None:
     for label, count in table["label"].value_counts().items():
         print(f"{label:>24} {count}")
     print(f"{len(table)} images → {out / 'predictions.csv'}")
+    if unreadable := table.attrs["unreadable"]:
+        listed = pd.DataFrame(unreadable, columns=["path", "reason"])
+        write_text(out / "unreadable.csv", listed.to_csv(index=False))
+        print(f"warning: {len(unreadable)} unreadable files are left out → {out / 'unreadable.csv'}")
 
 
 TASKS = {"unida": run_experiment, "pretrain": run_experiment, "probe": run_experiment, "predict": run_predict}

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import torch
@@ -19,6 +20,11 @@ def choose_device(name: str | None, deterministic: bool = False) -> torch.device
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
     return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def progress_shown() -> bool:
+    """Return whether bars are wanted: where the error stream is a terminal, or UDA_PROGRESS says so."""
+    return sys.stderr.isatty() or bool(os.environ.get("UDA_PROGRESS"))
 
 
 def new_folder(path: Path) -> Path:

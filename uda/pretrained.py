@@ -11,13 +11,14 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from uda.api import Result, images_table, load_classifier, override
+from uda.api import Result, load_classifier, override
+from uda.datasets.given import given_images
 from uda.experiments import EXPERIMENTS
 from uda.experiments.experiment import Settings, read_metrics, run
 from uda.experiments.parts import dataset_name, load_domain, square, training_view
 from uda.layers import Tree, check_objectives_named, layers_of_run, named_data, named_size, published_layers, read_layer
 from uda.nn.encoder import create_encoder
-from uda.places import check_out, choose_device, copy_run, new_folder
+from uda.places import check_out, choose_device, copy_run, new_folder, progress_shown
 from uda.recipe import PretrainRecipe, build_as
 from uda.ssl.views import NoAugmentation
 
@@ -50,11 +51,11 @@ class Pretrained:
 
     @torch.no_grad()
     def features(self, images: "str | Path | Tensor", strict: bool = False) -> np.ndarray:
-        """Return the features (N, D) float32 of a folder's images, or of a uint8 tensor (N, 3, H, W)."""
+        """Return the features (N, D) float32 of a folder's images (or one), or of a uint8 tensor (N, 3, H, W)."""
         recipe = self.recipe
         encoder = create_encoder(recipe.encoder.backbone, str(self.weights), recipe.data.image_size)
         encoder = encoder.to(self.device).eval()
-        domain = load_domain(images_table(images), recipe.data.model_copy(update={"strict": strict}))
+        domain = load_domain(given_images(images).table, recipe.data.model_copy(update={"strict": strict}))
         pixels, view = square(recipe, domain.images, self.device), training_view(recipe)
         assert isinstance(view, NoAugmentation)
         found = []
@@ -95,7 +96,7 @@ def pretrain(
     folder = Path(out) if out else new_folder(Path("runs") / f"pretrain-{'-'.join(names)}")
     check_out(folder)
     chosen = choose_device(device)
-    content = run(EXPERIMENTS["pretrain"], recipe, folder, Settings(chosen, progress=False))
+    content = run(EXPERIMENTS["pretrain"], recipe, folder, Settings(chosen, progress=progress_shown()))
     return Pretrained(folder, recipe, content, chosen)
 
 

@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -83,18 +84,21 @@ def pack(
         found = _make(_job(files, hashes, missing, size, budget_bytes), cache, runner)
     reasons = {**found.reasons, **missing}
     unreadable = [Unreadable(table.paths[row], reasons[row]) for row in sorted(reasons)]
-    if len(unreadable) == len(table):
+    check_unreadable(table.name, len(table), unreadable, strict)
+    return found.images, table.select(found.rows) if unreadable else table, unreadable
+
+
+def check_unreadable(name: str, count: int, unreadable: Sequence[Unreadable], strict: bool) -> None:
+    """Raise UserError where none of `count` images is readable, or where `strict` and any is not."""
+    if len(unreadable) == count:
         first = f"{unreadable[0].path} ({unreadable[0].reason})"
-        raise UserError(
-            f"none of the {len(table)} images of '{table.name}' can be read: check the files, first {first}"
-        )
+        raise UserError(f"none of the {count} images of '{name}' can be read: check the files, first {first}")
     if strict and unreadable:
         shown = ", ".join(f"{image.path} ({image.reason})" for image in unreadable[:3])
         raise UserError(
-            f"{len(unreadable)} of the {len(table)} images of '{table.name}' cannot be read: "
+            f"{len(unreadable)} of the {count} images of '{name}' cannot be read: "
             f"repair or remove them, or leave out --strict to go on without them; first {shown}"
         )
-    return found.images, table.select(found.rows) if unreadable else table, unreadable
 
 
 def _hashes(files: list[str], cache: Path, runner: Runner) -> tuple[np.ndarray, dict[int, str]]:

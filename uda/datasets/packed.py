@@ -60,6 +60,18 @@ class PackedImages:
             hashes=np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(n, 32),
         )
 
+    @classmethod
+    def from_arrays(cls, images: list[np.ndarray]) -> "PackedImages":
+        """Pack (h, w, 3) uint8 images that are used once: their sources' hashes are not known, and all zero."""
+        length = np.array([image.size for image in images], dtype=np.int64)
+        return cls(
+            data=np.concatenate([image.reshape(-1) for image in images]),
+            offset=np.cumsum(length) - length,
+            length=length,
+            sizes=np.array([image.shape[:2] for image in images], dtype=np.int64),
+            hashes=np.zeros((len(images), 32), dtype=np.uint8),
+        )
+
     def __len__(self) -> int:
         return len(self.offset)
 

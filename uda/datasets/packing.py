@@ -99,6 +99,18 @@ def decode_all(stream: BinaryIO, job: Job, known: dict[bytes, tuple[Pack, int]],
     return Pack(images, np.array(rows, dtype=np.int64), reasons, job.settings, job.estimated)
 
 
+def decoded(files: Sequence[str], size: int, runner: Runner, doing: str) -> Iterator[np.ndarray | str]:
+    """Yield each file's image, (h, w, 3) uint8 with its shorter side at most `size`, or why it cannot be read."""
+
+    def load(path: str) -> np.ndarray | str:
+        try:
+            return shrink(decode(path, size), size)
+        except UnreadableImage as error:
+            return error.reason
+
+    return runner.map(load, files, doing)
+
+
 def _encoded(path: str, size: int, encoding: str) -> tuple[bytes, tuple[int, int]]:
     image = shrink(decode(path, size), size)
     height, width = image.shape[:2]
