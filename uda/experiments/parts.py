@@ -139,16 +139,11 @@ def square(recipe: Recipe, images: PackedImages, device: torch.device) -> Square
 
 
 def frozen_features(
-    recipe: Recipe,
-    backbone: TimmEncoder,
-    domain: Domain,
-    device: torch.device,
-    progress: bool,
-    passes: int | None = None,
+    recipe: Recipe, backbone: TimmEncoder, domain: Domain, device: torch.device, progress: bool
 ) -> FrozenFeatures:
     """Return the features of the evaluation view and, after it, of augmented ones; kept in the cache."""
     augment = AUGMENTATIONS[recipe.data.augment](recipe.data.image_size)
-    count = recipe.encoder.passes if passes is None else passes
+    count = recipe.encoder.passes
 
     def augmented(number: int) -> Callable[[Tensor, Tensor], Tensor]:
         # The passes are data, not training: the same for every seed, so that seeds share them.

@@ -68,10 +68,10 @@ class Method(nn.Module):
 
     def forward(self, features: Features, clock: Clock) -> dict[str, Tensor]:
         """Return the weighted loss terms of one step."""
-        return {"classification": self.supervised(features.source, features.labels)}
+        return {"classification": F.cross_entropy(self.classifier(features.source), features.labels)}
 
     def supervised(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Return the loss of labelled images, whichever domain they are from: features (B, D), labels (B,)."""
+        """Return the loss of labelled target images, features (B, D) with labels (B,): all that labels teach here."""
         return F.cross_entropy(self.classifier(features), labels)
 
     def adapts(self, clock: Clock) -> bool:

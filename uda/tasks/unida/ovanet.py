@@ -48,11 +48,17 @@ class OvaNet(Method):
     def forward(self, features: Features, clock: Clock) -> dict[str, Tensor]:
         """Return the three weighted terms."""
         assert features.target is not None
-        on_source = hard_negative_one_vs_all(self.binary(features.source), features.labels)
         return super().forward(features, clock) | {
-            "one_vs_all": self.one_vs_all * on_source,
+            "one_vs_all": self._one_vs_all(features.source, features.labels),
             "open_set_entropy": self.open_set * open_set_entropy(self.binary(features.target)),
         }
+
+    def supervised(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Return the cross-entropy and the one-vs-all loss of labelled target images."""
+        return super().supervised(features, labels) + self._one_vs_all(features, labels)
+
+    def _one_vs_all(self, features: Tensor, labels: Tensor) -> Tensor:
+        return self.one_vs_all * hard_negative_one_vs_all(self.binary(features), labels)
 
     @torch.no_grad()
     def answers(self, features: Tensor, logits: Tensor, of_target: bool) -> tuple[Tensor, Tensor]:

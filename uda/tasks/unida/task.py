@@ -99,11 +99,11 @@ class UniDA(Task):
         if self.method.uses_target or len(self.objectives):
             shuffled = Shuffled(len(self.data.target), self.batch_size, self.seed, "target")
             found["target"] = Stream("target", self.data.target, shuffled)
-        few, labels = self.data.labelled, self.data.labelled_labels
-        if few is not None and labels is not None:
-            # Where there are fewer than a batch, none is drawn more often than its class makes it.
-            balanced = ClassBalanced(labels, min(self.batch_size, len(few)), self.seed, "labelled target")
-            found["labelled_target"] = Stream("labelled_target", few, balanced, labels)
+        few, known = self.data.labelled, self.data.labelled_labels
+        if few is not None and known is not None:
+            # An image drawn twice in a step would be augmented alike both times: no more are drawn than there are.
+            drawn = ClassBalanced(known, min(self.batch_size, len(few)), self.seed, "labelled target")
+            found["labelled_target"] = Stream("labelled_target", few, drawn, known)
         return found
 
     def players(self) -> dict[str, list[dict[str, Any]]]:
@@ -122,7 +122,7 @@ class UniDA(Task):
         """One pass over the source, one over the target (batch statistics are per domain), then the method's losses.
 
         Labelled target images go through the network with the source's, as in MME (Saito et al., ICCV 2019): they are
-        too few for statistics of their own. Their cross-entropy is a term of its own, of the source's weight.
+        too few for statistics of their own. Their supervised loss is a term of its own, of the source's weight.
         """
         self.method.before_step()
         source, few = batches["source"], batches.get("labelled_target")
