@@ -139,9 +139,9 @@ def test_the_fingerprint_knows_them() -> None:
     ("layers", "label"),
     [
         ({}, "dance"),
-        ({"data": {"target_labels": 3}}, "dance (3 target labels a class)"),
+        ({"data": {"target_labels": 3}}, "dance (target labels: 3 a class)"),
         ({"data": {"labelled_target": "few"}, "objectives": ["rotation"]}, "dance+rotation (labelled target images)"),
-        ({"data": {"target_labels": 3}, "encoder": {"freeze": True}}, "dance (head only, 3 target labels a class)"),
+        ({"data": {"target_labels": 3}, "encoder": {"freeze": True}}, "dance (head only, target labels: 3 a class)"),
     ],
 )
 def test_the_methods_name_says_that_it_saw_labels(layers: Tree, label: str) -> None:

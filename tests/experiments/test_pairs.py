@@ -22,7 +22,15 @@ from uda.layers import read_layer
 
 PAIRS = ["photo-art_painting", "photo-cartoon", "photo-sketch"]
 ABOVE = {"recipe.yaml", "metrics.json", "table.csv", "table.md", "table.tex", "report.html"}
-OF_A_SEED = {"recipe.yaml", "metrics.json", "history.csv", "checkpoint", "backbone.safetensors", "predictions.csv"}
+OF_A_SEED = {
+    "recipe.yaml",
+    "metrics.json",
+    "history.csv",
+    "checkpoint",
+    "backbone.safetensors",
+    "predictions.csv",
+    "candidates.csv",
+}
 
 
 @pytest.fixture(scope="module", autouse=True)

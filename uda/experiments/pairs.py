@@ -107,7 +107,8 @@ def _dataset(pairs: list[Pair]) -> str | None:
 def _write(experiment: Experiment, recipe: Recipe, out: Path, arms: list[dict[str, Any]], dataset: str | None) -> None:
     """Write the tables and, last, `metrics.json`."""
     assert isinstance(recipe.data, PairRecipe)
-    published = [] if recipe.data.split else matching(recipe.task, dataset, arms[0]["setting"])
+    otherwise_made = recipe.data.split or recipe.data.target_labels or recipe.data.labelled_target
+    published = [] if otherwise_made else matching(recipe.task, dataset, arms[0]["setting"])
     encoder = recipe.encoder.model_dump()
     notes = [otherwise(entry, encoder, recipe.training.steps, recipe.data.image_size) for entry in published]
     title = f"{recipe.data.source} → {recipe.data.target}: {arms[0]['method']}"

@@ -70,7 +70,7 @@ def method_label(recipe: UnidaRecipe) -> str:
     elif recipe.encoder.freeze and find_method("unida", recipe.method["name"]).moves_features:
         said.append("head only")
     if recipe.data.target_labels:
-        said.append(f"{recipe.data.target_labels} target labels a class")
+        said.append(f"target labels: {recipe.data.target_labels} a class")
     elif recipe.data.labelled_target:
         said.append("labelled target images")
     name = "+".join([recipe.method["name"], *recipe.objectives])
