@@ -73,6 +73,8 @@ def test_metrics_of_one_seed(finished: Path) -> None:
         assert interval is None or interval[0] <= interval[1]
     assert set(content["by_rejection"]) == {"fixed", "otsu", "otsu_or_none"}
     assert content["by_rejection"]["otsu"]["h_score"] == content["metrics"]["h_score"]
+    share = content["unknown_share"]
+    assert 0 <= share["low"] <= share["estimate"] <= share["high"] <= 1
 
 
 def test_the_recipe_says_everything_and_builds_again(finished: Path) -> None:

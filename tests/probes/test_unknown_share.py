@@ -58,3 +58,10 @@ def test_the_interval_holds_the_estimate(seed: int, rejected: int) -> None:
     features, _ = clusters(6, 5)
     found = unknown_share(features, np.arange(30) < rejected, n_classes=1, seed=seed, resamples=300)
     assert 0 <= found.low <= found.estimate <= found.high <= 1
+
+
+def test_of_very_many_images_a_sample_is_clustered_but_all_are_counted() -> None:
+    features, number = clusters(4, 2000)
+    rejected = (number == 3) | (np.arange(8000) == 0)
+    found = unknown_share(features, rejected, n_classes=1, resamples=100)
+    assert found.estimate == 2001 / 8000

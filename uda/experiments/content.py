@@ -21,7 +21,7 @@ def summary_content(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     first = seeds[0]
     per_seed = {name: [seed["metrics"][name] for seed in seeds] for name in first["metrics"]}
     own = {"seeds", "metrics", "std", "ci95", "ci95_kind", "per_seed", "warnings"}
-    own |= {"rejection", "by_rejection", "selection"}
+    own |= {"rejection", "by_rejection", "selection", "unknown_share"}
     content = {key: value for key, value in first.items() if key not in own}
     content |= {
         "seeds": [seed["seeds"][0] for seed in seeds],
@@ -42,6 +42,10 @@ def summary_content(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 for name in first["by_rejection"][rule]
             }
             for rule in first["by_rejection"]
+        }
+    if "unknown_share" in first:
+        content["unknown_share"] = {
+            name: summarize([seed["unknown_share"][name] for seed in seeds]).mean for name in first["unknown_share"]
         }
     if "selection" in first:
         content["selection"] = mean_selection([seed["selection"] for seed in seeds])

@@ -5,6 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.cluster import KMeans
 
+from uda.datasets.sampling import spread
+
+_MOST = 5000
+
 
 @dataclass(frozen=True)
 class UnknownShare:
@@ -24,8 +28,12 @@ def unknown_share(
     A class is taken for known or unknown as a whole, so that mistakes come by classes too, and an interval over single
     images would be far too narrow. The unit that is resampled is therefore a cluster of k-means with 3K clusters. Where
     all clusters agree the bootstrap has no width: then the exact bound for m clusters of one kind stands in, at which
-    the chance of such agreement is 5 % (1 − 0.05^(1/m); Clopper and Pearson, Biometrika 1934, one-sided).
+    the chance of such agreement is 5 % (1 − 0.05^(1/m); Clopper and Pearson, Biometrika 1934, one-sided). Of more than
+    5,000 images an even sample is clustered.
     """
+    estimate = float(rejected.mean())
+    sample = spread(len(features), _MOST)
+    features, rejected = features[sample], rejected[sample]
     rows = features / np.linalg.norm(features, axis=1, keepdims=True).clip(1e-12)
     m = min(3 * n_classes, len(np.unique(rows, axis=0)))
     cluster = KMeans(m, n_init=3, random_state=seed % 2**32).fit_predict(rows)  # scikit-learn takes 32 bits
@@ -39,4 +47,4 @@ def unknown_share(
         high = bound
     if rejected.all():
         low = 1 - bound
-    return UnknownShare(float(rejected.mean()), low, high)
+    return UnknownShare(estimate, min(low, estimate), max(high, estimate))

@@ -58,6 +58,7 @@ class UnidaReport:
     selection: Mapping[str, Any] | None = None
     before: Section | None = None
     candidates: Section | None = None
+    unknown_share: Mapping[str, float] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -142,6 +143,12 @@ def _answer(report: UnidaReport) -> Section:
         f"{rejected} ({_percent(rejected, n)}) were rejected as unknown. An image is rejected where its unknown-score "
         f"exceeds {report.threshold:.4g} (rule: {report.rejection})."
     )
+    if report.unknown_share is not None:
+        share = {name: 100 * value for name, value in report.unknown_share.items()}
+        text += (
+            f"\n\nEstimated without labels: {share['estimate']:.0f} % of the target are outside the known classes "
+            f"(95 % interval, over groups of similar images: {share['low']:.0f} … {share['high']:.0f} %)."
+        )
     if n and rejected in (0, n):
         what = "Nothing was rejected" if rejected == 0 else "Everything was rejected"
         text += f"\n\n{what}: if you expected otherwise, look at the score distribution below and at another rule."

@@ -1,6 +1,7 @@
 """What `metrics.json` says of universal domain adaptation."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from uda.experiments.selection import selection_content
 from uda.experiments.unida.assemble import method_label
 from uda.experiments.unida.domains import Domains
 from uda.metrics import UNIDA_METRICS, bootstrap_ci, unida_metrics
+from uda.probes.unknown_share import UnknownShare, unknown_share
 from uda.recipe import UnidaRecipe
 from uda.tasks.unida import Answer, UniDA
 
@@ -35,6 +37,7 @@ def seed_content(
         "per_seed": {name: [value] for name, value in metrics.items()},
         "rejection": {"rule": recipe.rejection, "threshold": answer.threshold},
         "by_rejection": task.measure_by_rule(answer),
+        "unknown_share": asdict(share_of(answer, seed)),
         "selection": selection_content(recipe.selection, history, metrics["universal_score"], len(task.held_out)),
         "source": domains.source.table.name,
         "target": domains.target.table.name,
@@ -44,6 +47,12 @@ def seed_content(
         "unreadable": [image.path for image in domains.unreadable],
         "environment": environment(task.threshold.device),
     }
+
+
+def share_of(answer: Answer, seed: int) -> UnknownShare:
+    """Return how much of the target is unknown, as far as can be said without its labels."""
+    n_classes = answer.probabilities.shape[1]
+    return unknown_share(answer.features, answer.predictions == n_classes, n_classes, seed)
 
 
 def image_bootstrap(

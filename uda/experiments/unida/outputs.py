@@ -76,6 +76,7 @@ def write_seed_outputs(
             selection=content["selection"],
             before=before_training(recipe, domains, content.get("preflight")),
             candidates=candidates_part(candidates, recipe, domains, folder),
+            unknown_share=content["unknown_share"],
         ),
     )
 
