@@ -8,6 +8,7 @@ method of two views takes half as many steps as one of one view with the same ba
 as they start, two placebos, and supervised training on all labels. kNN and linear accuracy are on the 2,000 test
 images, from features of the 10,000; the last step counts. Seconds are those of the processor in the run's own process
 (one thread), so that other work on the machine hardly shows. The images were re-saved as JPEG by their publisher.
+Another budget than the table's goes to a file of its own: results/ssl_cifar_240000.json.
 """
 
 import argparse
@@ -28,8 +29,8 @@ from benchmarks.common import CPU, RESULTS, data_folder, write_result
 from uda.batch import Batch
 from uda.clock import Clock
 from uda.experiments.experiment import loop_options
-from uda.experiments.pool import find_pool, load_pool
-from uda.experiments.pretrain.experiment import build_pretrain, prepare_pool
+from uda.experiments.pool import PoolLoaded, find_pool, load_pool
+from uda.experiments.pretrain.experiment import Inputs, build_pretrain, prepare_pool
 from uda.layers import Tree
 from uda.metrics import accuracy_interval, paired_difference, summarize
 from uda.nn.encoder import TimmEncoder
@@ -42,6 +43,7 @@ from uda.training.checkpoint import Identity
 from uda.training.loop import train
 from uda.training.outputs import write_json
 
+BUDGET = 60_000
 UNTRAINED, SUPERVISED = "untrained", "supervised"
 PLACEBOS = ("placebo:rotation", "placebo:simclr")
 PER_STEP = 256
@@ -118,13 +120,8 @@ def run(arm: str, seed: int, budget: int, folder: Path) -> dict[str, Any]:
     if known:
         return known[0]
     torch.set_num_threads(1)
-    first = recipe_of(arm, 32, 1)
-    loaded = load_pool(find_pool(first.data), first.data, progress=False)
-    inputs = prepare_pool(first, loaded, CPU)
-    trains = not arm.startswith(UNTRAINED)
-    each = encoded_images(build_pretrain(first, loaded, inputs, seed), 32) / 32 if trains else 1.0
-    batch_size = max(16, round(PER_STEP / each / 8) * 8)
-    recipe = recipe_of(arm, batch_size, max(1, round(budget / (each * batch_size))))
+    loaded, inputs, recipe, each = plan(arm, seed, budget)
+    trains, batch_size = not arm.startswith(UNTRAINED), recipe.training.batch_size
     task = build_pretrain(recipe, loaded, inputs, seed)
     looking = _time_evaluation(task)
     started = time.process_time()
@@ -135,12 +132,7 @@ def run(arm: str, seed: int, budget: int, folder: Path) -> dict[str, Any]:
         history = Path(out) / "history.csv"
         last = _last_losses(history) if history.exists() else {}
     assert task.last_metrics is not None
-    features, test = task.encode(inputs.train), task.encode(inputs.test)  # type: ignore[arg-type]
-    assert loaded.test is not None
-    labels, truth = loaded.train.table.labels, loaded.test.table.labels
-    classes = len(loaded.class_names)
-    neighbors = accuracy_interval(knn(test, features, labels, classes).predictions, truth)
-    linear = accuracy_interval(fit_linear(features, labels, classes, seed=0).predict(test), truth)
+    neighbors, linear = accuracies(task, loaded, inputs)
     result = {
         "arm": arm,
         "backbone": backbone_of(arm),
@@ -148,8 +140,8 @@ def run(arm: str, seed: int, budget: int, folder: Path) -> dict[str, Any]:
         "steps": recipe.training.steps,
         "batch_size": batch_size,
         "encoded_images_per_image": round(each, 3),
-        "knn_accuracy": neighbors.estimate,
-        "linear_accuracy": linear.estimate,
+        "knn_accuracy": neighbors,
+        "linear_accuracy": linear,
         "seconds_per_1000": round(1000 * seconds / (recipe.training.steps * batch_size * each), 3) if trains else None,
         "effective_rank": task.last_metrics["effective_rank"],
         "feature_std": task.last_metrics["feature_std"],
@@ -158,6 +150,29 @@ def run(arm: str, seed: int, budget: int, folder: Path) -> dict[str, Any]:
     }
     write_json(path, result)
     return result
+
+
+def plan(arm: str, seed: int, budget: int) -> tuple[PoolLoaded, Inputs, PretrainRecipe, float]:
+    """Return the images, the recipe that encodes `budget` of them, and how many encoded ones an image is."""
+    first = recipe_of(arm, 32, 1)
+    loaded = load_pool(find_pool(first.data), first.data, progress=False)
+    inputs = prepare_pool(first, loaded, CPU)
+    trains = not arm.startswith(UNTRAINED)
+    each = encoded_images(build_pretrain(first, loaded, inputs, seed), 32) / 32 if trains else 1.0
+    batch_size = max(16, round(PER_STEP / each / 8) * 8)
+    return loaded, inputs, recipe_of(arm, batch_size, max(1, round(budget / (each * batch_size)))), each
+
+
+def accuracies(task: Pretrain, loaded: PoolLoaded, inputs: Inputs) -> tuple[float | None, float | None]:
+    """Return the kNN and the linear accuracy of a task's features on the test images."""
+    assert loaded.test is not None
+    assert inputs.test is not None
+    features, test = task.encode(inputs.train), task.encode(inputs.test)
+    labels, truth = loaded.train.table.labels, loaded.test.table.labels
+    classes = len(loaded.class_names)
+    neighbors = accuracy_interval(knn(test, features, labels, classes).predictions, truth)
+    linear = accuracy_interval(fit_linear(features, labels, classes, seed=0).predict(test), truth)
+    return neighbors.estimate, linear.estimate
 
 
 def _time_evaluation(task: Pretrain) -> list[float]:
@@ -206,7 +221,7 @@ def main() -> None:
     """Run all arms and seeds, two at a time, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
-    parser.add_argument("--budget", type=int, default=60_000, help="images through the encoder, of each run")
+    parser.add_argument("--budget", type=int, default=BUDGET, help="images through the encoder, of each run")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--only", nargs="+", default=[], help="these arms alone")
     flags = parser.parse_args()
@@ -231,15 +246,15 @@ def main() -> None:
 
 
 def published(budget: int) -> list[dict[str, Any]]:
-    """Return the runs that results/ssl_cifar.json holds, if they were made with this budget and this recipe."""
-    path = RESULTS / "ssl_cifar.json"
+    """Return the runs that the budget's JSON holds, if they were made with this budget and this recipe."""
+    path = RESULTS / f"{name_of(budget)}.json"
     content = json.loads(path.read_text()) if path.is_file() else {}
     same = content.get("budget") == budget and content.get("recipe") == _shared()
     return list(content["runs"]) if same else []
 
 
 def write(rows: Iterable[dict[str, Any]], budget: int) -> None:
-    """Write results/ssl_cifar.json."""
+    """Write the budget's JSON."""
     every = list(rows)
     content = {
         "budget": budget,
@@ -248,7 +263,12 @@ def write(rows: Iterable[dict[str, Any]], budget: int) -> None:
         "summary": summary(every),
         "runs": every,
     }
-    write_result("ssl_cifar", content)
+    write_result(name_of(budget), content)
+
+
+def name_of(budget: int) -> str:
+    """Return what the results of a budget are called."""
+    return "ssl_cifar" if budget == BUDGET else f"ssl_cifar_{budget}"
 
 
 def _shared() -> dict[str, Any]:
