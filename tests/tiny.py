@@ -1,11 +1,14 @@
 """Tiny domains and tiny runs: the real parts, at a size that takes seconds."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
@@ -14,6 +17,7 @@ from torch import Tensor
 from uda.cli import main
 from uda.datasets.resolve import Resolved
 from uda.datasets.table import ImageTable
+from uda.experiments import series
 from uda.experiments.unida.assemble import build_task, prepare_inputs, unida_data
 from uda.experiments.unida.domains import Domains, decode_domains, settle
 from uda.recipe import Tree, UnidaRecipe, build_as
@@ -24,6 +28,13 @@ SIZE = 16
 
 SMALL = ["--backbone", "smallconv", "--weights", "none", "--image-size", str(SIZE), "--batch-size", "6", "--set"]
 SMALL += [f"data.stored_size={SIZE}", "training.lr=0.05", "training.evaluate_every=0"]
+
+
+OF_A_SEED = {
+    *("recipe.yaml", "metrics.json", "history.csv", "checkpoint"),
+    *("backbone.safetensors", "predictions.csv", "candidates.csv", "report.html"),
+}
+"""What the folder of one seed holds."""
 
 
 def pixels(name: str, count: int, noise: int = 20) -> np.ndarray:
@@ -108,3 +119,26 @@ def assert_same_run(one: Path, other: Path) -> None:
     for name in ("metrics.json", "predictions.csv"):
         if (one / name).exists():
             assert (one / name).read_text() == (other / name).read_text()
+
+
+def metrics_of(out: Path) -> dict[str, Any]:
+    """Read `metrics.json` as strictly as the standard is: no NaN, no infinity."""
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} in metrics.json")
+
+    return json.loads((out / "metrics.json").read_text(), parse_constant=refuse)
+
+
+def interrupted(monkeypatch: pytest.MonkeyPatch, number: int) -> list[str]:
+    """Have the `number`-th run of a series interrupted as by Ctrl-C; return the names of those begun, as they begin."""
+    run, begun = series.run, []
+
+    def dies(*arguments: Any) -> Any:
+        begun.append(arguments[2].name)
+        if len(begun) == number:
+            raise KeyboardInterrupt
+        return run(*arguments)
+
+    monkeypatch.setattr(series, "run", dies)
+    return begun

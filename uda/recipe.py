@@ -224,12 +224,18 @@ def _for_method(layer: Tree, task: str, name: str) -> Tree:
 
 
 def _options_model(kind: type, name: str, **extra: Any) -> type[BaseModel]:
-    """Return a model of a constructor's keyword-only arguments: their defaults live there and nowhere else."""
-    hints = get_type_hints(kind.__init__, include_extras=True)  # type: ignore[misc]
-    parameters = inspect.signature(kind).parameters.values()
-    fields: dict[str, Any] = {
-        p.name: (hints[p.name], p.default) for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY
-    }
+    """Return a model of a constructor's keyword-only arguments: their defaults live there and nowhere else.
+
+    Where it passes others on (`**`), the constructor above says which those are.
+    """
+    fields: dict[str, Any] = {}
+    for constructor in (vars(each)["__init__"] for each in kind.__mro__ if "__init__" in vars(each)):
+        hints = get_type_hints(constructor, include_extras=True)
+        parameters = inspect.signature(constructor).parameters.values()
+        own = {p.name: (hints[p.name], p.default) for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+        fields = own | fields
+        if all(p.kind is not inspect.Parameter.VAR_KEYWORD for p in parameters):
+            break
     fields |= {key: (Annotated[type(value), Field(ge=0)], value) for key, value in extra.items()}
     return create_model(name, __config__=ConfigDict(extra="forbid", allow_inf_nan=False), **fields)
 

@@ -1,8 +1,6 @@
 """What the tests of the commands share: pre-training with the smallest network, and its figures read strictly."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 from tests.tiny import command
 
@@ -32,12 +30,3 @@ def probe(source: Path, out: Path, *more: object, backbone: str = "smallconv", w
     given[given.index("--weights") + 1] = str(weights)
     where = ("--source", source, "--out", out, "--steps", 2, "--backbone", backbone)
     return command("--task", "probe", *where, *given, "method.episodes=20", *more)
-
-
-def metrics_of(out: Path) -> dict[str, Any]:
-    """Read `metrics.json` as strictly as the standard is: no NaN, no infinity."""
-
-    def refuse(name: str) -> None:
-        raise AssertionError(f"{name} in metrics.json")
-
-    return json.loads((out / "metrics.json").read_text(), parse_constant=refuse)

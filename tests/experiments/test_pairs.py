@@ -11,26 +11,15 @@ import pandas as pd
 import pytest
 from safetensors.torch import load_file
 
-from tests.experiments.pretraining import metrics_of
 from tests.report.reading import read
-from tests.tiny import SMALL, command, draw_classes
+from tests.tiny import OF_A_SEED, SMALL, command, draw_classes, interrupted, metrics_of
 from uda.datasets.catalog_entries import OFFICE, PACS
 from uda.errors import UserError
-from uda.experiments import series
 from uda.experiments.unida import content, experiment, outputs
 from uda.layers import read_layer
 
 PAIRS = ["photo-art_painting", "photo-cartoon", "photo-sketch"]
 ABOVE = {"recipe.yaml", "metrics.json", "table.csv", "table.md", "table.tex", "report.html"}
-OF_A_SEED = {
-    "recipe.yaml",
-    "metrics.json",
-    "history.csv",
-    "checkpoint",
-    "backbone.safetensors",
-    "predictions.csv",
-    "candidates.csv",
-}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -92,7 +81,7 @@ def test_every_pair_has_all_that_a_single_run_has(ran: Path) -> None:
     for pair in PAIRS:
         files = {entry.name for entry in (ran / pair).iterdir()}
         assert files == {"recipe.yaml", "metrics.json", "history.csv", "report.html", "seed-0", "seed-1"}
-        assert {entry.name for entry in (ran / pair / "seed-1").iterdir()} == OF_A_SEED | {"report.html"}
+        assert {entry.name for entry in (ran / pair / "seed-1").iterdir()} == OF_A_SEED
         data = read_layer(ran / pair / "recipe.yaml")["data"]
         assert f"{data['source']}-{data['target']}".replace("pacs/", "") == pair
         assert data["split"] == "2/1/1"
@@ -135,15 +124,7 @@ def test_images_and_features_are_made_once_for_all_pairs(two: Path, tmp_path: Pa
 
 
 def test_resume_goes_on_with_what_is_missing(two: Path, compared: Path, tmp_path: Path, monkeypatch: Any) -> None:
-    run, begun = series.run, []
-
-    def dies(*arguments: Any) -> Any:
-        begun.append(arguments[2].name)
-        if len(begun) == 2:
-            raise KeyboardInterrupt
-        return run(*arguments)
-
-    monkeypatch.setattr(series, "run", dies)
+    begun = interrupted(monkeypatch, 2)
     assert of_two(two, tmp_path / "run") == 130
     assert not (tmp_path / "run" / "metrics.json").exists()
     assert command("--resume", "--out", tmp_path / "run") == 0

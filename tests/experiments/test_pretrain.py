@@ -15,9 +15,9 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from tests.experiments.pretraining import OF_A_RUN, metrics_of, pretrain
+from tests.experiments.pretraining import OF_A_RUN, pretrain
 from tests.report.reading import read
-from tests.tiny import assert_same_run, command, draw_classes, newest
+from tests.tiny import assert_same_run, command, draw_classes, metrics_of, newest
 from uda.layers import read_layer
 from uda.recipe import build
 from uda.ssl import OBJECTIVES

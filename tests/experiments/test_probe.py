@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.experiments.pretraining import metrics_of, pretrain, probe
+from tests.experiments.pretraining import pretrain, probe
 from tests.report.reading import read
-from tests.tiny import command, draw_classes
+from tests.tiny import command, draw_classes, metrics_of
 from uda.errors import UserError
 from uda.experiments import EXPERIMENTS
 from uda.experiments.probe import experiment

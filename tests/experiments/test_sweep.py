@@ -6,11 +6,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tests.experiments.pretraining import OF_A_RUN, metrics_of, pretrain
+from tests.experiments.pretraining import OF_A_RUN, pretrain
 from tests.report.reading import read
-from tests.tiny import command, draw_classes
+from tests.tiny import command, draw_classes, interrupted, metrics_of
 from uda.errors import UserError
-from uda.experiments import series
 from uda.experiments.sweep import parse_sweep
 
 GRID = ("--sweep", "objectives.simclr.temperature=0.1,0.5", "views.gray=0,0.2")
@@ -75,15 +74,7 @@ def test_the_page_links_to_each(swept: Path) -> None:
 
 
 def test_a_sweep_goes_on_where_it_stopped(photos: Path, tmp_path: Path, swept: Path, monkeypatch: Any) -> None:
-    run, begun, half = series.run, [], (*GRID[:2], "views.gray=0")
-
-    def dies(*arguments: Any) -> Any:
-        begun.append(arguments[2].name)
-        if len(begun) == 2:
-            raise KeyboardInterrupt
-        return run(*arguments)
-
-    monkeypatch.setattr(series, "run", dies)
+    begun, half = interrupted(monkeypatch, 2), (*GRID[:2], "views.gray=0")
     assert pretrain(photos, tmp_path / "run", *half, objective="simclr", steps=1) == 130
     assert len(metrics_of(tmp_path / "run")["sweep"]) == 1
     assert pretrain(photos, tmp_path / "run", *half, "--resume", objective="simclr", steps=1) == 0

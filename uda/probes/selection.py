@@ -124,9 +124,9 @@ def entropy(evidence: Evidence) -> float | None:
 def snd(evidence: Evidence, temperature: float = 0.05) -> float | None:
     """Return the soft neighborhood density: how many other images share an image's answer (Saito et al., ICCV 2021).
 
-     It is the mean entropy, in nats, of each image's softmax over cosine similarities with the others ÷ temperature
-    . None with fewer than two images.
-     Unknown-aware: answers are those of `soft_answers`, so that rejected images are neighbors of each other.
+    It is the mean entropy, in nats, of each image's softmax over cosine similarities with the others ÷ temperature.
+    None with fewer than two images or where none is accepted.
+    Unknown-aware: answers are those of `soft_answers`, so that rejected images are neighbors of each other.
     """
     if not evidence.accepted.any() or len(evidence.target.scores) < 2:
         return None

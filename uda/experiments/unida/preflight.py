@@ -196,9 +196,6 @@ def _looks(task: UniDA, options: LoopOptions) -> int:
     steps, every = options.steps, options.evaluate_every
     looks = steps // every + (steps % every > 0) if every else 1
     objectives = [objective for objective in task.objectives if isinstance(objective, Objective)]
-    if objectives:
-        streams = task.streams().values()
-        seen, available = (len(streams) * task.batch_size, sum(len(stream.images) for stream in streams))
-        clocks = (Clock(step, steps, options.seed, seen, available) for step in range(steps))
-        looks += sum(objective.assign_due(clock) for clock in clocks for objective in objectives)
+    clocks = (task.target_clock(Clock(step, steps, options.seed)) for step in range(steps if objectives else 0))
+    looks += sum(objective.assign_due(clock) for clock in clocks for objective in objectives)
     return max(1, looks)

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from uda.clock import Clock
-from uda.ranges import Count, Fraction, NotNegative, Positive
+from uda.ranges import Count, Fraction, NotNegative
 from uda.tasks.unida.method import Features, Look, Setup
 from uda.tasks.unida.vote import Vote, neighbors_answers
 
@@ -32,19 +32,13 @@ class Consensus(Vote):
         self,
         setup: Setup,
         *,
-        temperature: Positive = 0.05,
-        eta: NotNegative = 0.05,
-        margin: NotNegative = 0.5,
         start: Fraction = 0.5,
-        compat: Literal["paper", "official"] = "paper",
-        neighbors: Count | None = None,
         consensus: NotNegative = 1.0,
         rounds: Count = 1,
         ramp: Fraction = 0.1,
+        **vote: Any,
     ):
-        super().__init__(
-            setup, temperature=temperature, eta=eta, margin=margin, start=start, compat=compat, neighbors=neighbors
-        )
+        super().__init__(setup, start=start, **vote)
         self.consensus, self.rounds, self.ramp = consensus, rounds, ramp
         self.register_buffer("taught", torch.full((setup.n_target, setup.n_classes), 1 / setup.n_classes))
 

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
 from uda.clock import Clock
 from uda.nn.memory import MemoryBank
-from uda.ranges import Fraction, NotNegative, Positive
+from uda.ranges import Fraction, NotNegative
 from uda.ssl.functional import entropy_separation, neighborhood_clustering
 from uda.tasks.unida.method import Features, Look, Method, Setup
 
@@ -37,14 +37,14 @@ class Dance(Method):
         self,
         setup: Setup,
         *,
-        temperature: Positive = 0.05,
         eta: NotNegative = 0.05,
         margin: NotNegative = 0.5,
         start: Fraction = 0.0,
         compat: Literal["paper", "official"] = "paper",
+        **classifier: Any,
     ):
-        super().__init__(setup, temperature=temperature)
-        self.temperature, self.eta, self.margin, self.start_at = temperature, eta, margin, start
+        super().__init__(setup, **classifier)
+        self.eta, self.margin, self.start_at = eta, margin, start
         self.official = compat == "official"
         self.eps = 1e-5 if self.official else 0.0
         rho = self.fixed_threshold

@@ -47,7 +47,8 @@ class Look:
 class Method(nn.Module):
     """A cosine classifier trained with cross-entropy on the source; subclasses add what adapts it.
 
-    The options of a method are its constructor's keyword arguments; recipes set them by those names.
+    The options of a method are its constructor's keyword arguments; recipes set them by those names. What a constructor
+    passes on (`**`) are the options of the class above.
     """
 
     name: ClassVar[str]
@@ -58,7 +59,7 @@ class Method(nn.Module):
 
     def __init__(self, setup: Setup, *, temperature: Positive = 0.05):
         super().__init__()
-        self.setup = setup
+        self.setup, self.temperature = setup, temperature
         self.classifier = CosineClassifier(setup.dim, setup.n_classes, temperature)
 
     @property

@@ -1,13 +1,13 @@
 """OVANet: one binary classifier a class learns from the source where "unknown" begins."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from uda.clock import Clock
 from uda.nn.heads import OneVsAllClassifier
-from uda.ranges import NotNegative, Positive
+from uda.ranges import NotNegative
 from uda.ssl.functional import hard_negative_one_vs_all, open_set_entropy
 from uda.tasks.unida.method import Features, Method, Setup
 
@@ -28,17 +28,10 @@ class OvaNet(Method):
     uses_target: ClassVar[bool] = True
     moves_features: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        setup: Setup,
-        *,
-        temperature: Positive = 0.05,
-        one_vs_all: NotNegative = 0.5,
-        open_set: NotNegative = 0.1,
-    ):
-        super().__init__(setup, temperature=temperature)
+    def __init__(self, setup: Setup, *, one_vs_all: NotNegative = 0.5, open_set: NotNegative = 0.1, **classifier: Any):
+        super().__init__(setup, **classifier)
         self.one_vs_all, self.open_set = one_vs_all, open_set
-        self.binary = OneVsAllClassifier(setup.dim, setup.n_classes, temperature)
+        self.binary = OneVsAllClassifier(setup.dim, setup.n_classes, self.temperature)
 
     @property
     def fixed_threshold(self) -> float:

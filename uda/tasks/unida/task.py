@@ -138,7 +138,7 @@ class UniDA(Task):
         target_features: Tensor | None = None
         target = batches.get("target")
         if target is not None:
-            own = self._target_clock(clock)
+            own = self.target_clock(clock)
             for objective, weight in zip(self.objectives, self.weights, strict=True):
                 assert isinstance(objective, Objective)
                 objective.before_step(self.encoder, own)
@@ -168,10 +168,10 @@ class UniDA(Task):
     def prepare(self, clock: Clock) -> list[nn.Parameter] | None:
         """Let the method and the objectives look at all target images, where that is due."""
         self.method.prepare(clock, cache(self._look))  # whoever looks at this step sees the same
-        own = self._target_clock(clock)
+        own = self.target_clock(clock)
         return assign_where_due(self.objectives, self.encoder, lambda: self._views(self.data.target), own)
 
-    def _target_clock(self, clock: Clock) -> Clock:
+    def target_clock(self, clock: Clock) -> Clock:
         """Return the clock of the objectives: their epochs are those of the target, which is all they see."""
         return replace(clock, images_per_step=self.batch_size, n_images=len(self.data.target))
 

@@ -1,13 +1,13 @@
 """UAN: adversarial alignment of the images that seem to be of common classes."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from uda.clock import Clock
 from uda.nn.heads import DomainDiscriminator, reverse_gradient
-from uda.ranges import Count, NotNegative, Positive
+from uda.ranges import Count, NotNegative
 from uda.ssl.functional import domain_adversarial, rescaled_weights, transferability
 from uda.tasks.unida.dann import adversarial_strength
 from uda.tasks.unida.method import Features, Method, Setup
@@ -32,10 +32,8 @@ class Uan(Method):
     uses_target: ClassVar[bool] = True
     moves_features: ClassVar[bool] = True
 
-    def __init__(
-        self, setup: Setup, *, temperature: Positive = 0.05, adversarial: NotNegative = 1.0, width: Count = 1024
-    ):
-        super().__init__(setup, temperature=temperature)
+    def __init__(self, setup: Setup, *, adversarial: NotNegative = 1.0, width: Count = 1024, **classifier: Any):
+        super().__init__(setup, **classifier)
         self.adversarial = adversarial
         self.observer = DomainDiscriminator(setup.dim, width)
         self.adversary = DomainDiscriminator(setup.dim, width)

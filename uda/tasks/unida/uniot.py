@@ -69,7 +69,7 @@ class UniOt(Method):
         kappa: Positive = 0.5,
     ):
         super().__init__(setup, temperature=temperature)
-        self.temperature, self.weight, self.gamma, self.mu = temperature, weight, gamma, mu
+        self.weight, self.gamma, self.mu = weight, gamma, mu
         self.epsilon, self.kappa = epsilon, kappa
         self.classifier = BottleneckClassifier(setup.dim, setup.n_classes, temperature, bottleneck)
         self.target_prototypes = CosineClassifier(bottleneck, prototypes, temperature)

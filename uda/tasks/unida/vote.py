@@ -1,12 +1,12 @@
 """DANCE whose target images vote: our own recipe, one set of constants for all four settings."""
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from uda.ranges import Count, Fraction, NotNegative, Positive
+from uda.ranges import Count
 from uda.tasks.unida.dance import Dance
 from uda.tasks.unida.method import Look, Setup
 
@@ -49,18 +49,8 @@ class Vote(Dance):
     bank: Tensor
     bank_answers: Tensor
 
-    def __init__(
-        self,
-        setup: Setup,
-        *,
-        temperature: Positive = 0.05,
-        eta: NotNegative = 0.05,
-        margin: NotNegative = 0.5,
-        start: Fraction = 0.0,
-        compat: Literal["paper", "official"] = "paper",
-        neighbors: Count | None = None,
-    ):
-        super().__init__(setup, temperature=temperature, eta=eta, margin=margin, start=start, compat=compat)
+    def __init__(self, setup: Setup, *, neighbors: Count | None = None, **dance: Any):
+        super().__init__(setup, **dance)
         self.neighbors = neighbors or max(1, round(setup.n_target**0.5))
         # What new images are compared with: the target as the last evaluation saw it.
         self.register_buffer("bank", torch.zeros(setup.n_target, setup.dim))
