@@ -2,7 +2,9 @@
 
 import sys
 
-from uda.cli import main
-
 if __name__ == "__main__":
+    try:
+        from uda.cli import main  # takes seconds
+    except KeyboardInterrupt:
+        sys.exit(130)
     sys.exit(main())

@@ -48,8 +48,9 @@ def test_the_summary_is_over_the_seeds(compared: Path) -> None:
         assert mean == pytest.approx((a + b) / 2)
         assert content["std"][name] == pytest.approx(abs(a - b) / math.sqrt(2), abs=1e-12)
         if a != b:
-            low, high = content["ci95"][name]
-            assert (high - low) / 2 == pytest.approx(12.7062 * abs(a - b) / 2, rel=1e-4)
+            half = 12.7062 * abs(a - b) / 2
+            expected = (max(0, mean - half), min(1, mean + half))  # all are shares
+            assert content["ci95"][name] == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
 def test_the_comparison_is_paired_and_says_what_it_could_have_seen(compared: Path) -> None:

@@ -118,6 +118,6 @@ def test_a_history_of_one_row_has_curves():
 
 def test_bars_take_missing_means_intervals_and_seeds():
     labels, seeds = ["with", "without", "none"], [[0.79, None, 0.81], [], [None]]
-    png = plots.bars_with_ci(labels, [0.8, 0.7, None], [0.03, None, None], "H-score", seeds)
+    png = plots.bars_with_ci(labels, [0.8, 0.7, None], [(0.77, 0.83), None, None], "H-score", seeds)
     assert count(png, "#AAD9F4", 8) > 20_000  # two bars, in half transparent sky blue
     assert count(plots.bars_with_ci(["a"], [None], [None], "x"), "#AAD9F4", 8) == 0

@@ -143,7 +143,7 @@ def _tidy(ours: str, found: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         for source, target, part in parts:
             for name in tables.ordered(set(part["metrics"])):
                 entry = part["metrics"][name]
-                low, high = tables.bounds(entry["mean"], entry["ci95"]) or (None, None)
+                low, high = tables.bounds(entry["ci95"]) or (None, None)
                 row = {
                     "run": ours,
                     "against": difference["against"],

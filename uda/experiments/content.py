@@ -10,6 +10,7 @@ import torch
 
 from uda.experiments.selection import mean_selection
 from uda.metrics import bootstrap_ci, paired_difference, summarize
+from uda.report.tables import is_share
 
 
 def summary_content(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -44,8 +45,9 @@ def summary_content(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             for rule in first["by_rejection"]
         }
     if "unknown_share" in first:
-        content["unknown_share"] = {
-            name: summarize([seed["unknown_share"][name] for seed in seeds]).mean for name in first["unknown_share"]
+        shares = first["unknown_share"]
+        content["unknown_share"] = shares and {
+            name: summarize([seed["unknown_share"][name] for seed in seeds]).mean for name in shares
         }
     if "selection" in first:
         content["selection"] = mean_selection([seed["selection"] for seed in seeds])
@@ -96,11 +98,16 @@ def _over_seeds(per_seed: Mapping[str, Sequence[float | None]]) -> dict[str, Any
         "metrics": {name: summary.mean for name, summary in summaries.items()},
         "std": {name: summary.std for name, summary in summaries.items()},
         "ci95": {
-            name: None if s.mean is None or not s.ci95 else [s.mean - s.ci95, s.mean + s.ci95]
+            name: None if s.mean is None or not s.ci95 else _within(name, s.mean - s.ci95, s.mean + s.ci95)
             for name, s in summaries.items()
         },
         "per_seed": dict(per_seed),
     }
+
+
+def _within(name: str, low: float, high: float) -> list[float]:
+    """Return an interval without the values that its figure cannot have: a share lies between 0 and 1."""
+    return [max(0.0, low), min(1.0, high)] if is_share(name) else [low, high]
 
 
 def difference_content(

@@ -112,7 +112,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     for row in rows:
         line = dict(row["values"])
         for name, value in row["metrics"].items():
-            interval = tables.interval_text(name, value, row["ci95"].get(name))
+            interval = tables.interval_text(name, row["ci95"].get(name))
             known = "" if interval == page.MISSING else f" ({interval})"
             line[tables.readable(name)] = tables.number(name, value) + known
         lines.append(line)

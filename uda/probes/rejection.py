@@ -41,7 +41,9 @@ def otsu_or_none(scores: np.ndarray, published: float, floor: float = 1.3) -> fl
     Otsu cuts any set of scores in two, also those of a target without unknown images. Here the mean score above the
     cut has to reach `floor` times the published threshold. Where that is half the largest entropy, 1.3 means 65 % of
     it; it was chosen halfway between what adaptations with and without unknown images gave, on the pairs that
-    `benchmarks/README.md` names.
+    `benchmarks/README.md` names. A published threshold of zero (UniOT's: its scores are relative to their mean) leaves
+    nothing to compare with, and Otsu's threshold stands. Where everything is unknown no rule sees that: the unsure are
+    split too.
     """
     threshold = otsu(scores, published)
     above = scores[scores > threshold]

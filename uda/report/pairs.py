@@ -54,7 +54,7 @@ def interval_table(content: Content) -> pd.DataFrame:
     """Return the same rows and columns with 95 % intervals, "low … high" in per cent."""
 
     def cell(name: str, of: Content) -> str:
-        ends = tables.bounds(of["metrics"].get(name), of["ci95"].get(name))
+        ends = tables.bounds(of["ci95"].get(name))
         return MISSING if ends is None else " … ".join(_plain(name, end) for end in ends)
 
     frame = _by_pair(content, _defined(content), cell)
@@ -145,7 +145,7 @@ def tidy(report: PairsReport) -> pd.DataFrame:
 
     def add(kind: str, method: str, pair: Sequence[str], name: str, entry: Content) -> None:
         mean = entry.get("mean")
-        low, high = tables.bounds(mean, entry.get("ci95")) or (None, None)
+        low, high = tables.bounds(entry.get("ci95")) or (None, None)
         figures = {"mean": mean, "std": entry.get("std"), "ci95_low": low, "ci95_high": high}
         row = {"kind": kind, "method": method, "source": pair[0], "target": pair[1], "metric": name, **figures}
         rows.append(row | {"smallest_detectable": entry.get("smallest_detectable")})
@@ -176,13 +176,13 @@ def write_pairs_report(path: Path, report: PairsReport) -> None:
     values = [(tables.number(name, ours["metrics"][name]), tables.readable(name)) for name in _defined(ours)[:4]]
     scale, unit = (100.0, " (%)") if tables.is_share(metric) else (1.0, "")
     means = [row["metrics"].get(metric) for row in ours["pairs"]]
-    halves = [tables.half_width(mean, row["ci95"].get(metric)) for mean, row in zip(means, ours["pairs"], strict=True)]
     bars = plots.bars_with_ci(
         [row["pair"] for row in ours["pairs"]],
-        [None if mean is None else scale * mean for mean in means],
-        [None if half is None else scale * half for half in halves],
+        means,
+        [tables.bounds(row["ci95"].get(metric)) for row in ours["pairs"]],
         tables.readable(metric) + unit,
-        [[scale * value for value in row["per_seed"][metric] if value is not None] for row in ours["pairs"]],
+        [row["per_seed"][metric] for row in ours["pairs"]],
+        scale,
     )
     caption = f"{tables.readable(metric)} of {ours['method']}: mean, 95 % interval and single seeds (dots)"
     links = "".join(f"<li>{page.link(row['pair'], row['folder'] + '/report.html')}</li>" for row in ours["pairs"])

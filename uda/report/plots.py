@@ -172,24 +172,26 @@ def curves(history: pd.DataFrame) -> bytes | None:
 def bars_with_ci(
     labels: Sequence[str],
     means: Sequence[float | None],
-    half_widths: Sequence[float | None],
+    intervals: Sequence[tuple[float, float] | None],
     xlabel: str,
     points: Sequence[Sequence[float | None]] | None = None,
+    scale: float = 1.0,
 ) -> bytes:
     """Return one horizontal bar an arm with its 95 % interval, and the single seeds as dots.
 
-    A mean of None draws no bar, a half-width of None no interval. points: for each arm its values of single seeds.
+    A mean of None draws no bar. points: for each arm its values of single seeds; scale: what all values are times.
     """
     figure = new_figure(8, 0.5 * max(1, len(labels)) + 0.9)
     ax = figure.subplots()
-    for i, (mean, half) in enumerate(zip(means, half_widths, strict=True)):
+    for i, (mean, interval) in enumerate(zip(means, intervals, strict=True)):
         if mean is None or not math.isfinite(mean):
             ax.text(0, i, " no value", va="center", color=GRAY, fontsize=9)
         else:
-            ax.barh(i, mean, height=0.6, color=SKY, alpha=0.5, edgecolor="none")
-            if half is not None and math.isfinite(half):
-                ax.errorbar(mean, i, xerr=half, color="black", capsize=4, linewidth=1.6)
-        seeds = [v for v in (points[i] if points else ()) if v is not None and math.isfinite(v)]
+            ax.barh(i, scale * mean, height=0.6, color=SKY, alpha=0.5, edgecolor="none")
+            if interval is not None:
+                low, high = (scale * end for end in interval)
+                ax.errorbar((low + high) / 2, i, xerr=(high - low) / 2, color="black", capsize=4, linewidth=1.6)
+        seeds = [scale * v for v in (points[i] if points else ()) if v is not None and math.isfinite(v)]
         ax.plot(seeds, np.full(len(seeds), i + 0.18), ".", color=BLUE, markersize=6)
     ax.set_yticks(range(len(labels)), [plain(label, 40) for label in labels], fontsize=9)
     ax.set_ylim(len(labels) - 0.5, -0.5)

@@ -51,14 +51,13 @@ def write_summary_report(
     compared.attrs["caption"] = "Mean ± standard deviation over seeds"
     scale, unit = (100.0, " (%)") if tables.is_share(headline) else (1.0, "")
     means = [arm.metrics.get(headline) for arm in rows]
-    halves = [tables.half_width(mean, arm.ci95.get(headline)) for mean, arm in zip(means, rows, strict=True)]
-    singles = [arm.per_seed.get(headline, ()) for arm in rows]
     bars = plots.bars_with_ci(
         names,
-        [None if mean is None else scale * mean for mean in means],
-        [None if half is None else scale * half for half in halves],
+        means,
+        [tables.bounds(arm.ci95.get(headline)) for arm in rows],
         tables.readable(headline) + unit,
-        [[scale * value for value in values if value is not None] for values in singles],
+        [arm.per_seed.get(headline, ()) for arm in rows],
+        scale,
     )
     caption = f"{tables.readable(headline)}: mean, 95 % interval (where there is one) and single seeds (dots)"
     sections = [Section("Answer", tables.ORACLE_NOTE, [Figure(bars, caption, caption)], [compared])]

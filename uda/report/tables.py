@@ -10,8 +10,8 @@ import pandas as pd
 
 from uda.report.page import MISSING
 
-Interval = float | Sequence[float] | None
-"""A 95 % confidence interval: the half-width, or (low, high); None where there is none."""
+Interval = Sequence[float] | None
+"""A 95 % confidence interval, (low, high); None where there is none."""
 
 
 @dataclass(frozen=True)
@@ -96,26 +96,15 @@ def points(name: str, value: float | None, sign: str = "+") -> str:
     return text.replace("-", "\u2212")
 
 
-def bounds(mean: float | None, interval: Interval) -> tuple[float, float] | None:
-    """Return (low, high) of an interval that is given either so or as half its width; None where there is none."""
-    if interval is None or isinstance(interval, float | int):
-        half = interval
-        if mean is None or half is None or not math.isfinite(half):
-            return None
-        return mean - half, mean + half
-    low, high = (float("nan") if bound is None else float(bound) for bound in interval)
+def bounds(interval: Interval) -> tuple[float, float] | None:
+    """Return (low, high) of an interval; None where there is none."""
+    low, high = interval if interval is not None else (math.nan, math.nan)
     return (low, high) if math.isfinite(low) and math.isfinite(high) else None
 
 
-def half_width(mean: float | None, interval: Interval) -> float | None:
-    """Return half the width of an interval that is given either as that or as (low, high)."""
-    ends = bounds(mean, interval)
-    return None if ends is None else (ends[1] - ends[0]) / 2
-
-
-def interval_text(name: str, mean: float | None, interval: Interval, difference: bool = False) -> str:
+def interval_text(name: str, interval: Interval, difference: bool = False) -> str:
     """Return an interval as "low … high", a dash where there is none."""
-    ends = bounds(mean, interval)
+    ends = bounds(interval)
     write = points if difference else number
     return MISSING if ends is None else " … ".join(write(name, bound) for bound in ends)
 
@@ -142,7 +131,7 @@ def metrics_table(
     if std:
         columns["std"] = [number(name, std.get(name)) for name in names]
     if ci95:
-        columns["95 % interval"] = [interval_text(name, metrics[name], ci95.get(name)) for name in names]
+        columns["95 % interval"] = [interval_text(name, ci95.get(name)) for name in names]
     columns["what it is"] = [METRICS[name].definition if name in METRICS else "" for name in names]
     return pd.DataFrame(columns)
 
@@ -183,7 +172,7 @@ def difference_table(difference: Mapping[str, Any]) -> pd.DataFrame:
 def difference_row(name: str, entry: Mapping[str, Any]) -> dict[str, str]:
     """Return the cells of one metric's paired comparison; entry: as `difference_table` takes it."""
     mean = entry.get("mean")
-    ends = bounds(mean, entry.get("ci95"))
+    ends = bounds(entry.get("ci95"))
     if ends is None:
         verdict = "no interval"
     elif ends[0] > 0 or ends[1] < 0:
@@ -194,7 +183,7 @@ def difference_row(name: str, entry: Mapping[str, Any]) -> dict[str, str]:
         "with": number(name, entry.get("with")),
         "without": number(name, entry.get("without")),
         "difference": points(name, mean),
-        "95 % interval": interval_text(name, mean, entry.get("ci95"), difference=True),
+        "95 % interval": interval_text(name, entry.get("ci95"), difference=True),
         "smallest detectable": points(name, entry.get("smallest_detectable"), ""),
         "verdict": verdict,
     }

@@ -12,7 +12,8 @@ from uda.experiments.selection import selection_content
 from uda.experiments.unida.assemble import method_label
 from uda.experiments.unida.domains import Domains
 from uda.metrics import UNIDA_METRICS, bootstrap_ci, unida_metrics
-from uda.probes.unknown_share import UnknownShare, unknown_share
+from uda.probes.rejection import otsu_or_none
+from uda.probes.unknown_share import unknown_share
 from uda.recipe import UnidaRecipe
 from uda.tasks.unida import Answer, UniDA
 
@@ -37,7 +38,7 @@ def seed_content(
         "per_seed": {name: [value] for name, value in metrics.items()},
         "rejection": {"rule": recipe.rejection, "threshold": answer.threshold},
         "by_rejection": task.measure_by_rule(answer),
-        "unknown_share": asdict(share_of(answer, seed)),
+        "unknown_share": share_of(answer, task.method.fixed_threshold, seed),
         "selection": selection_content(recipe.selection, history, metrics["universal_score"], len(task.held_out)),
         "source": domains.source.table.name,
         "target": domains.target.table.name,
@@ -49,10 +50,17 @@ def seed_content(
     }
 
 
-def share_of(answer: Answer, seed: int) -> UnknownShare:
-    """Return how much of the target is unknown, as far as can be said without its labels."""
-    n_classes = answer.probabilities.shape[1]
-    return unknown_share(answer.features, answer.predictions == n_classes, n_classes, seed)
+def share_of(answer: Answer, published: float, seed: int) -> dict[str, float] | None:
+    """Return how much of the target is unknown, as far as can be said without its labels.
+
+    It is what `otsu_or_none` rejects, whatever rule the run has: other rules cut where nothing is unknown too, and no
+    interval makes up for that. None for a method whose published threshold is zero: its scores are relative to their
+    own mean, which cannot say that nothing is unknown.
+    """
+    if published <= 0:
+        return None
+    rejected = answer.scores > otsu_or_none(answer.scores, published)
+    return asdict(unknown_share(answer.features, rejected, answer.probabilities.shape[1], seed))
 
 
 def image_bootstrap(
