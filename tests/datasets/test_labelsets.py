@@ -41,7 +41,7 @@ def test_counted_split_runs_over_the_union() -> None:
     assert label_sets(("a", "b"), ("b", "c"), split="1/1/1").target_private == ("c",)
 
 
-@given(st.integers(1, 6), st.integers(0, 6), st.integers(0, 6))
+@given(st.integers(2, 6), st.integers(0, 6), st.integers(0, 6))
 def test_counted_splits_never_overlap(a: int, b: int, c: int) -> None:
     if a + b + c > 10:
         with pytest.raises(UserError, match=f"asks for {a + b + c} classes but source and target have 10"):
@@ -57,6 +57,7 @@ def test_counted_splits_never_overlap(a: int, b: int, c: int) -> None:
     [
         ("4/3", "has 2 numbers"),
         ("0/5/5", "leaves no shared class"),
+        ("1/0/2", r"leaves the source one class \(a\): a classifier needs at least two, so give it more"),
         ("five", "neither three numbers like 4/3/3 nor a file"),
     ],
 )
@@ -82,6 +83,7 @@ def test_split_from_yaml_keeps_words_that_yaml_would_change(tmp_path: Path) -> N
         ("shared: [a, b]\ntarget_private: [b]", "b in .* is listed twice"),
         ("shared: a", "shared in .* is no list"),
         ("source_private: [a]", "leaves no shared class"),
+        ("shared: [b]\ntarget_private: [a]", r"leaves the source one class \(b\)"),
         ("- a", "holds no lists"),
         ("shared: [a", "cannot be read as YAML"),
     ],

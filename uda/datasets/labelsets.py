@@ -70,13 +70,19 @@ def label_sets(
              `target_private`. It goes before everything else.
     dataset: the data set that both domains come from; its published split for `setting` (default open-partial).
     Without either, the sets are those of the class names themselves, compared exactly; a target without labels is
-    taken to have the source's classes. UserError where a split, a setting and the classes do not fit.
+    taken to have the source's classes. UserError where a split, a setting and the classes do not fit, or a split leaves
+    the source a single class.
     """
     if setting is not None and setting not in SETTINGS:
         raise unknown_name("setting", setting, SETTINGS, "--help")
     union = alphabetical(source_classes + target_classes)
     if split is not None:
         sets = _counted(split, union) if re.fullmatch(r"\s*\d+\s*(/\s*\d+\s*)+", split) else _listed(split, union)
+        if len(sets.source) < 2:
+            raise UserError(
+                f"--split {split} leaves the source one class ({sets.source[0]}): a classifier needs at least two, so "
+                "give it more that are shared or source-private"
+            )
         return _fitting(sets, setting, f"--split {split}")
     if dataset is not None:
         return _published(dataset, setting)
