@@ -106,8 +106,23 @@ def test_names_are_compared_exactly_and_both_lists_are_told() -> None:
         label_sets(("Cat",), ("cat",))
 
 
-def test_a_target_without_labels_has_the_classes_of_the_source() -> None:
-    assert label_sets(("a", "b"), ()).shared == ("a", "b")
+def test_what_a_target_without_labels_shares_is_not_known() -> None:
+    sets = label_sets(("a", "b"), ())
+    assert sets.source == ("a", "b")
+    assert sets.setting is None
+    assert sets.describe() == (
+        "label sets: 2 source classes, the target has no class folders, so its classes are not known"
+    )
+    some = label_sets(("a", "b", "c"), (), split="1/1/1")
+    assert (some.source, some.setting) == (("a", "b"), None)
+    assert some.describe().startswith("label sets: 2 source classes, --split 1/1/1; the target has no class folders")
+
+
+def test_what_cannot_be_asked_of_a_target_without_labels() -> None:
+    with pytest.raises(UserError, match=r"asks for 4 classes but the target has no class folders and the source has 2"):
+        label_sets(("a", "b"), (), split="1/1/2")
+    with pytest.raises(UserError, match="--setting open cannot be told of a target that has no class folders"):
+        label_sets(("a", "b"), (), setting="open")
 
 
 def test_a_setting_that_does_not_fit() -> None:

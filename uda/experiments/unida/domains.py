@@ -84,7 +84,7 @@ def settle(found: Resolved, recipe: PairRecipe) -> Found:
     labelled, target, few = set_apart(target, sets, recipe)
     used = f"used: {len(source)} source images of {', '.join(sets.source)}; {len(target)} target images"
     warnings = found.warnings
-    if sets.target_private and not target.classes:
+    if recipe.split is not None and not sets.target_known:
         warnings = (
             *warnings,
             "the target has no class folders, so the split cannot restrict it: all its images are used",
