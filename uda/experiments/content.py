@@ -69,7 +69,8 @@ def pairs_content(pairs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         for name in names
     }
     settings = {content.get("setting") for content in contents}
-    own = ("source", "target", "setting", "classes", "images", "metrics", "std", "ci95", "ci95_kind", "per_seed")
+    data = ("source", "target", "setting", "classes", "images", "fingerprints")
+    own = (*data, "metrics", "std", "ci95", "ci95_kind", "per_seed")
     return {
         "task": first["task"],
         "method": first["method"],

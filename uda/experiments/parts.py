@@ -1,5 +1,6 @@
 """What the tasks' experiments have in common: images, views, encoders and objectives from the names in a recipe."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,13 @@ class Domain:
     table: ImageTable
     images: PackedImages
     unreadable: tuple[Unreadable, ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """What images, in which order and with which labels these are, wherever they lie; figures depend on it."""
+        digest = hashlib.sha256(self.images.fingerprint.encode())
+        digest.update(self.table.labels.astype("<i8").tobytes() + "\0".join(self.table.classes).encode())
+        return digest.hexdigest()[:32]
 
     @property
     def losses(self) -> tuple[str, ...]:

@@ -58,6 +58,12 @@ class PoolLoaded:
         return "+".join([*(side.images.fingerprint for side in sides), digest.hexdigest()[:16]])
 
     @property
+    def fingerprints(self) -> dict[str, str]:
+        """What figures are of, part by part; only equal ones may be compared."""
+        parts = {"train": self.train, "test": self.test}
+        return {name: part.fingerprint for name, part in parts.items() if part is not None}
+
+    @property
     def unreadable(self) -> tuple[Unreadable, ...]:
         """The files left out."""
         return self.train.unreadable + (self.test.unreadable if self.test else ())

@@ -45,6 +45,7 @@ def seed_content(
         "setting": domains.sets.setting,
         "classes": list(domains.class_names),
         "images": images,
+        "fingerprints": domains.fingerprints,
         "unreadable": [image.path for image in domains.unreadable],
         "environment": environment(task.threshold.device),
     }

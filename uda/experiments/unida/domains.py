@@ -51,6 +51,12 @@ class Domains:
         return f"{self.source.images.fingerprint}+{self.target.images.fingerprint}{few}+{digest}"
 
     @property
+    def fingerprints(self) -> dict[str, str]:
+        """What figures are of, side by side, the labels that measure included; only equal ones may be compared."""
+        sides = {"source": self.source, "target": self.target, "labelled_target": self.labelled}
+        return {name: side.fingerprint for name, side in sides.items() if side is not None}
+
+    @property
     def unreadable(self) -> tuple[Unreadable, ...]:
         """The files left out on both sides."""
         return self.source.unreadable + self.target.unreadable + (self.labelled.unreadable if self.labelled else ())

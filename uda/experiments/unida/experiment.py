@@ -107,7 +107,8 @@ class UnidaExperiment(Experiment):
     def over_images(self, ours: SeedResult, theirs: SeedResult) -> Mapping[str, list[float] | None]:
         """Return the intervals of the difference over target images."""
         answer, other = _answer(ours.task), _answer(theirs.task)
-        if ours.task.data.class_names != theirs.task.data.class_names or len(answer.scores) != len(other.scores):
+        same = ours.content["fingerprints"]["target"] == theirs.content["fingerprints"]["target"]
+        if ours.task.data.class_names != theirs.task.data.class_names or not same:
             return {}
         return image_bootstrap(ours.task, answer, ours.seed, minus=other)
 
