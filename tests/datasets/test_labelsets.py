@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uda.datasets.catalog_entries import DIGITS, OFFICE, OFFICE_CALTECH10, OFFICE_HOME, PACS, VISDA2017
-from uda.datasets.labelsets import LabelSets, apply, label_sets
+from uda.datasets.labelsets import LabelSets, apply, label_sets, lookalikes
 from uda.datasets.table import ImageTable
 from uda.errors import UserError
 
@@ -104,6 +104,17 @@ def test_folders_have_the_label_sets_they_have() -> None:
 def test_names_are_compared_exactly_and_both_lists_are_told() -> None:
     with pytest.raises(UserError, match=r"share no class \(source: Cat; target: cat\)"):
         label_sets(("Cat",), ("cat",))
+
+
+def test_names_that_differ_only_in_writing_are_told() -> None:
+    found = lookalikes(("C0", "apple", "desk chair", "mug"), ("c0", "apple", "desk-chair", "Mug2"))
+    assert [text.split(" differ ")[0] for text in found] == [
+        "'C0' of the source and 'c0' of the target",
+        "'desk chair' of the source and 'desk-chair' of the target",
+    ]
+    assert found[0].endswith(" differ only in writing and count as two classes; rename one folder if they are the same")
+    assert lookalikes(("Cat", "cat"), ("cat",)) == ()  # the target's has its own name in the source
+    assert lookalikes(("cat",), ()) == ()
 
 
 def test_what_a_target_without_labels_shares_is_not_known() -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uda.datasets.cache import Unreadable
-from uda.datasets.labelsets import LabelSets, apply, label_sets, present_classes
+from uda.datasets.labelsets import LabelSets, apply, label_sets, lookalikes, present_classes
 from uda.datasets.pairs import names_all
 from uda.datasets.resolve import Resolved, resolve
 from uda.datasets.table import ImageTable
@@ -83,13 +83,12 @@ def find_domains(recipe: PairRecipe, download: bool = False) -> Found:
 
 def settle(found: Resolved, recipe: PairRecipe) -> Found:
     """Settle the label sets of resolved tables, and set apart the target images that training may see labelled."""
-    sets = label_sets(
-        present_classes(found.source), present_classes(found.target), recipe.setting, recipe.split, found.dataset
-    )
+    classes = present_classes(found.source), present_classes(found.target)
+    sets = label_sets(*classes, recipe.setting, recipe.split, found.dataset)
     source, target = apply(sets, found.source, found.target)
     labelled, target, few = set_apart(target, sets, recipe)
     used = f"used: {len(source)} source images of {', '.join(sets.source)}; {len(target)} target images"
-    warnings = found.warnings
+    warnings = (*found.warnings, *lookalikes(*classes))
     if recipe.split is not None and not sets.target_known:
         warnings = (
             *warnings,
