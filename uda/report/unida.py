@@ -277,7 +277,7 @@ def write_unida_report(path: Path, inputs: UnidaReport) -> None:
         sections.append(_confusion(inputs))
     sections += [_features(inputs), _curves(inputs)]
     if inputs.selection is not None:
-        sections.append(selection_section(inputs.selection))
+        sections.append(selection_section(inputs.selection, inputs.recipe.get("data", {}).get("source_holdout", 0.0)))
     sections += [inputs.before] if inputs.before else []
     sections += [page.problems(inputs.unreadable, inputs.notes), page.recipe(inputs.recipe)]
     k, n = len(inputs.class_names), len(inputs.predictions)
