@@ -11,7 +11,7 @@ from uda.datasets.resolve import Resolved, resolve
 from uda.datasets.table import ImageTable
 from uda.errors import UserError
 from uda.experiments.parts import Domain, load_domain
-from uda.experiments.unida.labelled import set_apart
+from uda.experiments.unida.labelled import fewer_than_asked, set_apart
 from uda.sections import PairRecipe
 
 
@@ -94,6 +94,8 @@ def settle(found: Resolved, recipe: PairRecipe) -> Found:
             *warnings,
             "the target has no class folders, so the split cannot restrict it: all its images are used",
         )
+    if labelled is not None and recipe.target_labels:
+        warnings = (*warnings, *fewer_than_asked(labelled, sets.shared, recipe.target_labels))
     return Found(source, target, sets, (*found.lines, sets.describe(), used, *few), warnings, labelled)
 
 

@@ -15,6 +15,19 @@ from uda.random import hash_bits
 from uda.sections import PairRecipe
 
 
+def fewer_than_asked(labelled: ImageTable, shared: tuple[str, ...], each: int) -> tuple[str, ...]:
+    """Return a warning of the shared classes that gave fewer labelled images than data.target_labels asks for."""
+    counts = labelled.counts()
+    fewer = [f"{name} ({counts[name]} used)" for name in shared if counts[name] < each]
+    if not fewer:
+        return ()
+    named = ", ".join(fewer[:10]) + (", …" if len(fewer) > 10 else "")
+    return (
+        f"data.target_labels={each} is more than the target has to give of {named}: one image of each class stays "
+        f"behind to measure with, and {len(labelled)} are used in all",
+    )
+
+
 def set_apart(
     target: ImageTable, sets: LabelSets, recipe: PairRecipe
 ) -> tuple[ImageTable | None, ImageTable, tuple[str, ...]]:
