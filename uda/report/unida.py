@@ -88,13 +88,13 @@ def example_groups(
 ) -> dict[str, np.ndarray]:
     """Return the rows worth looking at, best first in each group; a group may be empty.
 
-    "confident" takes turns among the predicted classes, the frequent ones first; "errors" between wrong labels, the
+    "unknown" holds rejected images alone, the highest score first; "confident" takes turns among the predicted classes, the frequent ones first; "errors" between wrong labels, the
     most confident first, and known images that were rejected, the highest score first.
     """
     rows, rejected = np.arange(len(scores)), scores > threshold
     groups = {
         "confident": _in_turn(rows[~rejected], predictions, -confidences),
-        "unknown": np.lexsort((-scores, ~rejected)),
+        "unknown": rows[rejected][np.argsort(-scores[rejected], kind="stable")],
         "threshold": np.argsort(np.abs(scores - threshold), kind="stable") if math.isfinite(threshold) else rows[:0],
     }
     if labels is not None:
@@ -173,10 +173,9 @@ def _answer(report: UnidaReport) -> Section:
 
 def _examples(report: UnidaReport) -> Section:
     groups = example_groups(report.scores, report.predictions, report.confidences, report.threshold, report.labels)
-    rejected = bool((report.scores > report.threshold).any())
     titles = {
         "confident": "Most confident of each predicted class",
-        "unknown": "Most unknown" if rejected else "Highest unknown-scores (nothing was rejected)",
+        "unknown": "Most unknown of the rejected images",
         "threshold": "Nearest to the threshold: the answers that a slightly different threshold would change",
         "errors": "Errors: wrong labels by confidence, and known images that were rejected by score",
     }
