@@ -28,6 +28,7 @@ from uda.ssl.objective import RandomView
 from uda.ssl.placebo import PREFIX
 from uda.ssl.views import AUGMENTATIONS, NoAugmentation, PickPass
 from uda.training.outputs import write_tensors
+from uda.wording import counted
 
 THUMBNAIL = 96  # pixels of a side
 
@@ -54,8 +55,8 @@ class Domain:
             return ()
         remaining, lost = len(self.table), len(self.unreadable)
         return (
-            f"{self.table.name}: {lost} of {remaining + lost} images cannot be read and are left out, {remaining} "
-            "remain; the report lists the files",
+            f"{self.table.name}: {lost} of {counted(remaining + lost, 'image')} cannot be read and "
+            f"{'is' if lost == 1 else 'are'} left out, {remaining} remain; the report lists the files",
         )
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 
 from uda.report import tables
 from uda.report.page import MISSING, Section
+from uda.wording import counted
 
 VALIDATORS = {
     "entropy": "mean entropy of the answers, unknown counted as a class",
@@ -24,7 +25,7 @@ def selection_section(selection: Mapping[str, Any], source_holdout: float = 0.0)
     source_holdout: the share of every source class that the recipe holds out.
     """
     rule, step, n = selection["rule"], selection["step"], selection["evaluations"]
-    text = f"The answer is that of step {step} (rule: {rule}), of {n} evaluation{'s' if n > 1 else ''} in the history."
+    text = f"The answer is that of step {step} (rule: {rule}), of {counted(n, 'evaluation')} in the history."
     if n == 1:
         text += " There was nothing to choose from: with training.evaluate_every above 0 there is."
     elif rule != "last" and selection["by_validator"][rule] is None:

@@ -13,6 +13,7 @@ from uda.errors import UserError
 from uda.experiments.parts import Domain, load_domain
 from uda.experiments.unida.labelled import fewer_than_asked, set_apart
 from uda.sections import PairRecipe
+from uda.wording import counted
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ def settle(found: Resolved, recipe: PairRecipe) -> Found:
     sets = label_sets(*classes, recipe.setting, recipe.split, found.dataset)
     source, target = apply(sets, found.source, found.target)
     labelled, target, few = set_apart(target, sets, recipe)
-    used = f"used: {len(source)} source images of {', '.join(sets.source)}; {len(target)} target images"
+    numbers = counted(len(source), "source image"), counted(len(target), "target image")
+    used = f"used: {numbers[0]} of {', '.join(sets.source)}; {numbers[1]}"
     warnings = (*found.warnings, *lookalikes(*classes))
     if recipe.split is not None and not sets.target_known:
         warnings = (
