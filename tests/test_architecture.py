@@ -33,6 +33,7 @@ TOP = [
     "sections",
     "recipe",
     "experiments",
+    "printed",
     "flags",
     "api",
     "estimator",

@@ -4,9 +4,12 @@ import contextlib
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from tests.tiny import adapt, draw_classes, metrics_of
+from uda.printed import print_figures
+from uda.report.page import MISSING
 
 Ran = tuple[Path, str]
 
@@ -48,3 +51,44 @@ def test_a_split_that_cannot_restrict_it_says_so(
     assert (
         "warning: the target has no class folders, so the split cannot restrict it: all its images are used" in printed
     )
+
+
+def test_what_is_known_is_printed_instead_of_figures(ran: Ran) -> None:
+    out, printed = ran
+    answers = metrics_of(out)["answers"]
+    labels = pd.read_csv(out / "predictions.csv")["label"]
+    assert answers == {name: int((labels == name).sum()) for name in ("apple", "bird", "cat", "unknown")}
+    assert sum(answers.values()) == 18
+    last = printed.split("seeds [0]\n")[-1].splitlines()
+    counts = sorted(answers.items(), key=lambda item: -item[1])
+    assert last[:4] == [f"{name:>24} {count}" for name, count in counts]
+    share = metrics_of(out)["unknown_share"]
+    assert last[4:7] == [
+        f"{answers['unknown']} of 18 target images rejected as unknown",
+        f"Estimated without labels: {100 * share['estimate']:.0f} % of the target are outside the known classes (95 % "
+        f"interval, over groups of similar images: {100 * share['low']:.0f} … {100 * share['high']:.0f} %).",
+        "the target has no labels, so how many answers are right is not known",
+    ]
+    assert not any(MISSING in line for line in last)
+
+
+def test_answers_of_several_seeds_are_means_and_no_difference_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    content = {
+        "method": "dance",
+        "seeds": [0, 1],
+        "images": {"target": 5},
+        "metrics": {"h_score": None},
+        "answers": {"apple": 2.0, "unknown": 2.5},
+        "unknown_share": {"estimate": 0.5, "low": 0.25, "high": 1.0},
+        "difference": {"against": "source_only", "metrics": {}},
+    }
+    print_figures(content, Path("out"))
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[2:5] == [
+        f"{'unknown':>24} 2.5",
+        f"{'apple':>24} 2",
+        "2.5 of 5 target images rejected as unknown, mean over 2 seeds",
+    ]
+    assert "Estimated without labels: 50 %" in printed[5]
+    assert "25 … 100 %" in printed[5]
+    assert "none can be measured: the target has no labels" in printed

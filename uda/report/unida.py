@@ -146,11 +146,7 @@ def _answer(report: UnidaReport) -> Section:
         f"exceeds {report.threshold:.4g} (rule: {report.rejection})."
     )
     if report.unknown_share is not None:
-        share = {name: 100 * value for name, value in report.unknown_share.items()}
-        text += (
-            f"\n\nEstimated without labels: {share['estimate']:.0f} % of the target are outside the known classes "
-            f"(95 % interval, over groups of similar images: {share['low']:.0f} … {share['high']:.0f} %)."
-        )
+        text += f"\n\n{tables.unknown_share_text(report.unknown_share)}"
     if n and rejected in (0, n):
         what = "Nothing was rejected" if rejected == 0 else "Everything was rejected"
         text += f"\n\n{what}: if you expected otherwise, look at the score distribution below and at another rule."
