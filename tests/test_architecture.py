@@ -10,7 +10,7 @@ import uda
 PACKAGE = Path(uda.__file__).parent
 CHECKOUT = PACKAGE.parent
 
-FOUNDATION = {"errors", "batch", "clock", "random", "ranges"}
+FOUNDATION = {"errors", "batch", "clock", "random", "ranges", "wording"}
 
 # What each room may import beside itself and the foundation. The chain of the design is metrics → datasets, nn → ssl,
 # attacks → probes → tasks → training → report → the files at the top.
@@ -33,6 +33,7 @@ TOP = [
     "sections",
     "recipe",
     "experiments",
+    "printed",
     "flags",
     "api",
     "estimator",

@@ -47,6 +47,7 @@ def test_metrics_of_one_seed(finished: Path) -> None:
     assert (content["source"], content["target"], content["setting"]) == ("photo", "sketch", "open-partial")
     assert content["classes"] == ["apple", "bird", "cat"]
     assert content["images"] == {"source": 24, "target": 18}  # two of the target's 20 files cannot be read
+    assert set(content["fingerprints"]) == {"source", "target"}
     assert content["metrics"]["universal_score"] == content["metrics"]["h_score"]
     assert all(math.isfinite(value) for value in numbers(content))
     for name, value in content["metrics"].items():

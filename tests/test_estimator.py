@@ -211,6 +211,11 @@ def test_useless_parameters_are_refused_before_anything_trains(pair: Pair) -> No
         ({"steps": -1}, r"'training\.steps' cannot be -1"),
         ({"batch_size": 1}, r"'training\.batch_size' cannot be 1"),
         ({"lr": 0}, r"'training\.lr' cannot be 0"),
+        ({"method": "danse"}, r"known: consensus, .*\(uda\.tasks\.unida\.METHODS has them all\)$"),
+        (
+            {"rejection": "otzu"},
+            r"known: fixed, method, otsu, otsu_or_none \(.*RULES has them all\)$",
+        ),
         ({"random_state": -1}, r"'seeds\.0' cannot be -1"),
     ):
         with pytest.raises(UserError, match=words):

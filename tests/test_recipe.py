@@ -229,6 +229,13 @@ def test_the_identity_sees_everything_else(text: str, said: str) -> None:
     assert said in differences(build([]), changed)
 
 
+def test_options_that_one_method_lacks_are_no_difference() -> None:
+    one, other = (build([{"method": {"name": name, "temperature": t}}]) for name, t in (("dance", 0.05), ("uan", 0.1)))
+    assert "eta" in one.method
+    assert "eta" not in other.method
+    assert differences(one, other) == ["method.name: dance → uan", "method.temperature: 0.05 → 0.1"]
+
+
 def test_stored_squares_are_an_eighth_larger_than_the_view() -> None:
     assert build([]).data.packed_size == 256
     assert build([{"data": {"image_size": 32}}]).data.packed_size == 37  # 32·8/7 = 36.57

@@ -26,6 +26,7 @@ from uda.recipe import UnidaRecipe, build_as
 from uda.tasks.unida import UniDA, UnidaData
 from uda.training.checkpoint import load_checkpoint
 from uda.training.selected import load_selected
+from uda.wording import counted
 
 _MOST_WARNINGS = 10
 
@@ -77,7 +78,7 @@ class Result:
         for image in unreadable[:_MOST_WARNINGS]:
             print(f"warning: left out {image.path}: {image.reason}")
         if len(unreadable) > _MOST_WARNINGS:
-            print(f"warning: {len(unreadable)} unreadable files are left out in all")
+            print(f"warning: {counted(len(unreadable), 'unreadable file')} left out in all")
         table.attrs["unreadable"] = [(image.path, image.reason) for image in unreadable]
         return table
 

@@ -4,18 +4,17 @@ import argparse
 import os
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Sequence
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from uda.errors import UserError, unknown_name
+from uda.wording import counted
 
 if TYPE_CHECKING:
     from uda.experiments.experiment import Settings
-
-PRINTED = ("universal_score", "h_score", "known_accuracy", "unknown_accuracy", "auroc")
-"""The columns of the table of pairs that is printed; the files have all."""
 
 EXIT_OK, EXIT_BROKE, EXIT_USER, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -161,6 +160,7 @@ def run_experiment(flags: argparse.Namespace) -> None:
     from uda.experiments.series import check_begun
     from uda.experiments.sweep import read_begun, run_sweep
     from uda.flags import baseline_begun, baseline_recipe, recipe_layers
+    from uda.printed import print_figures
     from uda.recipe import build
 
     layers = recipe_layers(flags)
@@ -203,6 +203,7 @@ def run_predict(flags: argparse.Namespace) -> None:
 
     from uda.api import load_classifier
     from uda.places import choose_device, new_folder
+    from uda.printed import print_counts
     from uda.training.outputs import write_text
 
     if flags.source is None or flags.target is None:
@@ -220,13 +221,12 @@ def run_predict(flags: argparse.Namespace) -> None:
     out = flags.out or new_folder(Path(flags.source) / f"predict-{Path(flags.target).name}")
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "predictions.csv", table.to_csv(index=False))
-    for label, count in table["label"].value_counts().items():
-        print(f"{label:>24} {count}")
-    print(f"{len(table)} images → {out / 'predictions.csv'}")
+    print_counts(Counter(table["label"]))
+    print(f"{counted(len(table), 'image')} → {out / 'predictions.csv'}")
     if unreadable := table.attrs["unreadable"]:
         listed = pd.DataFrame(unreadable, columns=["path", "reason"])
         write_text(out / "unreadable.csv", listed.to_csv(index=False))
-        print(f"warning: {len(unreadable)} unreadable files are left out → {out / 'unreadable.csv'}")
+        print(f"warning: {counted(len(unreadable), 'unreadable file')} left out → {out / 'unreadable.csv'}")
 
 
 TASKS = {"unida": run_experiment, "pretrain": run_experiment, "probe": run_experiment, "predict": run_predict}
@@ -261,23 +261,3 @@ def run_compare(arguments: Sequence[str]) -> None:
         check_out(flags.out)
     out = flags.out or new_folder(Path("runs") / "-".join(["compare", *(run.resolve().name for run in flags.runs)]))
     print(compare_runs(flags.runs, out, EXPERIMENTS[task].headline))
-
-
-def print_figures(content: dict[str, Any], out: Path) -> None:
-    """Print the metrics with their intervals, the paired difference if there is one, and where the rest lies."""
-    from uda.report.pairs import mean_table
-    from uda.report.tables import difference_table, metrics_table
-
-    where = " → ".join(content[key] for key in ("source", "target") if key in content)
-    print(f"\n{content['method']}: {where}, seeds {content['seeds']}")
-    print(metrics_table(content["metrics"], content["std"], content["ci95"]).iloc[:, :4].to_string(index=False))
-    if "pairs" in content:
-        print(f"\n{mean_table(content, PRINTED).to_string(index=False)}")
-    for warning in content.get("warnings", ()):
-        print(f"warning: {warning}")
-    if "difference" in content:
-        print(f"\npaired difference against {content['difference']['against']}")
-        print(difference_table(content["difference"]).to_string(index=False))
-        if len(content["seeds"]) == 1 and "pairs" not in content:
-            print(f"\ncomparison: {out / 'summary.html'}")
-    print(f"\nreport: {out / 'report.html'}")

@@ -17,14 +17,15 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from uda.datasets.streams import FrozenFeatures
-from uda.errors import UserError
+from uda.errors import UserError, unknown_name
 from uda.experiments.experiment import Settings, loop_options
 from uda.experiments.unida.assemble import build_task
 from uda.layers import Tree, published_layers
 from uda.nn.encoder import FeatureEncoder
 from uda.places import choose_device
+from uda.probes.rejection import RULES
 from uda.recipe import UnidaRecipe, build_as
-from uda.tasks.unida import Answer, UniDA, UnidaData
+from uda.tasks.unida import METHODS, Answer, UniDA, UnidaData
 from uda.training.checkpoint import Identity
 from uda.training.loop import Interrupted, train
 
@@ -129,6 +130,12 @@ class UniversalClassifier(ClassifierMixin, BaseEstimator):
 
     def _recipe(self, adapts: bool) -> UnidaRecipe:
         """Return the parameters as a recipe, which validates them."""
+        # The recipe's own errors speak of the command's flags.
+        if self.method not in METHODS:
+            raise unknown_name("method", str(self.method), METHODS, "uda.tasks.unida.METHODS has them all")
+        if self.rejection not in ("method", *RULES):
+            rules = ("method", *RULES)
+            raise unknown_name("rejection rule", str(self.rejection), rules, "uda.probes.rejection.RULES has them all")
         seed = self.random_state
         if not isinstance(seed, Integral):
             seed = check_random_state(seed).randint(2**31 - 1)

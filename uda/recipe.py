@@ -193,9 +193,13 @@ def _with_options(kind: type, values: Tree, section: str) -> Tree:
 
 
 def differences(a: Recipe, b: Recipe) -> list[str]:
-    """Return "key: a's value → b's value" for all that decides a seed's numbers and differs."""
+    """Return "key: a's value → b's value" for all that decides a seed's numbers and differs.
+
+    Of two methods, or two kinds of views, only the options that both have are compared.
+    """
     flat_a, flat_b = ({k: v for k, v in _flat(recipe.identity()).items() if v != {}} for recipe in (a, b))
     keys = [key for key in flat_a | flat_b if flat_a.get(key) != flat_b.get(key)]
+    keys = [key for key in keys if key.split(".")[0] not in ("method", "views") or (key in flat_a and key in flat_b)]
     return [f"{key}: {flat_a.get(key)} → {flat_b.get(key)}" for key in keys]
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uda.datasets.catalog_entries import DIGITS, OFFICE, OFFICE_CALTECH10, OFFICE_HOME, PACS, VISDA2017
-from uda.datasets.labelsets import LabelSets, apply, label_sets
+from uda.datasets.labelsets import LabelSets, apply, label_sets, lookalikes
 from uda.datasets.table import ImageTable
 from uda.errors import UserError
 
@@ -41,7 +41,7 @@ def test_counted_split_runs_over_the_union() -> None:
     assert label_sets(("a", "b"), ("b", "c"), split="1/1/1").target_private == ("c",)
 
 
-@given(st.integers(1, 6), st.integers(0, 6), st.integers(0, 6))
+@given(st.integers(2, 6), st.integers(0, 6), st.integers(0, 6))
 def test_counted_splits_never_overlap(a: int, b: int, c: int) -> None:
     if a + b + c > 10:
         with pytest.raises(UserError, match=f"asks for {a + b + c} classes but source and target have 10"):
@@ -57,6 +57,7 @@ def test_counted_splits_never_overlap(a: int, b: int, c: int) -> None:
     [
         ("4/3", "has 2 numbers"),
         ("0/5/5", "leaves no shared class"),
+        ("1/0/2", r"leaves the source one class \(a\): a classifier needs at least two, so give it more"),
         ("five", "neither three numbers like 4/3/3 nor a file"),
     ],
 )
@@ -82,6 +83,7 @@ def test_split_from_yaml_keeps_words_that_yaml_would_change(tmp_path: Path) -> N
         ("shared: [a, b]\ntarget_private: [b]", "b in .* is listed twice"),
         ("shared: a", "shared in .* is no list"),
         ("source_private: [a]", "leaves no shared class"),
+        ("shared: [b]\ntarget_private: [a]", r"leaves the source one class \(b\)"),
         ("- a", "holds no lists"),
         ("shared: [a", "cannot be read as YAML"),
     ],
@@ -104,8 +106,34 @@ def test_names_are_compared_exactly_and_both_lists_are_told() -> None:
         label_sets(("Cat",), ("cat",))
 
 
-def test_a_target_without_labels_has_the_classes_of_the_source() -> None:
-    assert label_sets(("a", "b"), ()).shared == ("a", "b")
+def test_names_that_differ_only_in_writing_are_told() -> None:
+    found = lookalikes(("C0", "apple", "desk chair", "mug"), ("c0", "apple", "desk-chair", "Mug2"))
+    assert [text.split(" differ ")[0] for text in found] == [
+        "'C0' of the source and 'c0' of the target",
+        "'desk chair' of the source and 'desk-chair' of the target",
+    ]
+    assert found[0].endswith(" differ only in writing and count as two classes; rename one folder if they are the same")
+    assert lookalikes(("Cat", "cat"), ("cat",)) == ()  # the target's has its own name in the source
+    assert lookalikes(("cat",), ()) == ()
+
+
+def test_what_a_target_without_labels_shares_is_not_known() -> None:
+    sets = label_sets(("a", "b"), ())
+    assert sets.source == ("a", "b")
+    assert sets.setting is None
+    assert sets.describe() == (
+        "label sets: 2 source classes, the target has no class folders, so its classes are not known"
+    )
+    some = label_sets(("a", "b", "c"), (), split="1/1/1")
+    assert (some.source, some.setting) == (("a", "b"), None)
+    assert some.describe().startswith("label sets: 2 source classes, --split 1/1/1; the target has no class folders")
+
+
+def test_what_cannot_be_asked_of_a_target_without_labels() -> None:
+    with pytest.raises(UserError, match=r"asks for 4 classes but the target has no class folders and the source has 2"):
+        label_sets(("a", "b"), (), split="1/1/2")
+    with pytest.raises(UserError, match="--setting open cannot be told of a target that has no class folders"):
+        label_sets(("a", "b"), (), setting="open")
 
 
 def test_a_setting_that_does_not_fit() -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uda.datasets.sampling import ClassBalanced, Shuffled, held_out, shuffled, spread
+from uda.datasets.sampling import ClassBalanced, Shuffled, fewest_images, held_out, shuffled, spread
 from uda.errors import UserError
 
 
@@ -116,3 +116,9 @@ def test_a_share_of_every_class_is_held_out() -> None:
     assert held_out(np.array([0, 0, 1, 1]), 0.5).tolist() == held_out(np.array([0, 0, 1, 1]), 0.5).tolist()
     assert len(held_out(np.array([0, 0, 1, 1]), 0.9)) == 2  # one of each class stays
     assert held_out(np.full(3, -1), 0.5).tolist() == []
+
+
+@pytest.mark.parametrize(("share", "fewest"), [(0.5, 2), (0.3, 2), (0.2, 3), (0.1, 5), (0.01, 50)])
+def test_so_many_images_a_class_are_needed_to_hold_one_out(share: float, fewest: int) -> None:
+    assert fewest_images(share) == fewest
+    assert [len(held_out(np.zeros(n, dtype=np.int64), share)) for n in (fewest - 1, fewest)] == [0, 1]

@@ -110,7 +110,7 @@ def test_names_that_cannot_be(run: Path, tmp_path: Path, names: dict[int, str], 
 
 def test_images_that_are_gone_are_named_before_anything_is_copied(run: Path, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "new" / "b")
-    with pytest.raises(UserError, match=r"2 images of the candidates are not there, first '.*b/1\.png'"):
+    with pytest.raises(UserError, match=r"2 images of the candidates cannot be found, first '.*b/1\.png'"):
         copy_candidates(run, {1: "zebra", 2: "gnu"}, tmp_path / "source")
     assert not (tmp_path / "source").exists()
 

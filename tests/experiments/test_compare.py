@@ -1,14 +1,17 @@
 """`compare RUN RUN …`: runs written by hand, so that every difference is known."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 from tests.report.reading import read
 from tests.tiny import command, tiny_recipe
+from uda.experiments.unida.domains import load_domains
 
 HIGHER = {"h_score": [0.6, 0.8, 0.7], "nmi": [None] * 3}
 LOWER = {"h_score": [0.5, 0.6, 0.6], "nmi": [None] * 3}
@@ -114,13 +117,56 @@ def test_one_seed_is_said_to_give_no_interval(tmp_path: Path, capsys: pytest.Cap
         ({"classes": ["apple", "cat"]}, "(their classes differ)"),
         ({"images": {"source": 6, "target": 8}}, "(their images differ)"),
         ({"setting": "closed"}, "(their settings differ)"),
-        ({"pairs": []}, "are not on the same data"),
+        ({"pairs": []}, "are not on the same data (their pairs of domains differ)"),
     ],
 )
 def test_what_cannot_be_paired_is_refused(tmp_path: Path, said: Any, other: dict[str, Any], sentence: str) -> None:
     first, second = made(tmp_path / "a", HIGHER), made(tmp_path / "b", HIGHER, **other)
     assert sentence in said("compare", first, second, "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_fingerprints_tell_images_apart_where_names_and_counts_do_not(tmp_path: Path, said: Any) -> None:
+    prints = {"source": "1", "target": "2"}
+    first = made(tmp_path / "a", HIGHER, fingerprints=prints)
+    other = made(tmp_path / "b", LOWER, fingerprints=prints | {"target": "3"})
+    message = said("compare", first, other, "--out", tmp_path / "out")
+    assert "are not on the same data (their target images or labels differ); compare runs on one" in message
+    elsewhere = made(tmp_path / "c", LOWER, fingerprints=prints, target="sketch-copy")
+    assert command("compare", first, elsewhere, "--out", tmp_path / "moved") == 0
+
+
+def test_runs_made_before_there_were_fingerprints_are_compared_by_what_they_say(tmp_path: Path, said: Any) -> None:
+    before = made(tmp_path / "a", HIGHER)
+    since = made(tmp_path / "b", LOWER, fingerprints={"source": "1", "target": "2"}, setting=None)
+    assert command("compare", before, since, "--out", tmp_path / "out") == 0
+    other = made(tmp_path / "c", LOWER, fingerprints={"source": "1", "target": "2"}, target="clay")
+    assert "(their targets differ)" in said("compare", before, other, "--out", tmp_path / "none")
+
+
+def test_pairs_are_compared_by_their_fingerprints(tmp_path: Path, said: Any) -> None:
+    def run(name: str, target: str) -> Path:
+        row = {"source": "x", "target": "y", "fingerprints": {"source": "1", "target": target}, "per_seed": {}}
+        return made(tmp_path / name, HIGHER, pairs=[row])
+
+    first, other = run("a", "2"), run("b", "3")
+    assert "(their pairs of domains differ)" in said("compare", first, other, "--out", tmp_path / "out")
+
+
+def test_the_fingerprint_is_of_images_and_labels_wherever_they_lie(domains: Path, tmp_path: Path) -> None:
+    def prints(root: Path) -> dict[str, str]:
+        ends = {"source": str(root / "photo"), "target": str(root / "sketch")}
+        return load_domains(tiny_recipe({"data": ends}).data, progress=False).fingerprints
+
+    first, copy = prints(domains), tmp_path / "copy"
+    shutil.copytree(domains, copy)
+    assert set(first) == {"source", "target"}
+    assert prints(copy) == first
+    (copy / "sketch" / "apple").rename(copy / "sketch" / "aardvark")  # the order stays, the labels that measure do not
+    assert prints(copy)["source"] == first["source"]
+    assert prints(copy)["target"] != first["target"]
+    Image.new("RGB", (16, 16), (7, 8, 9)).save(copy / "photo" / "cat" / "0.png")
+    assert prints(copy)["source"] != first["source"]
 
 
 def test_what_is_no_finished_run_is_refused(tmp_path: Path, said: Any) -> None:

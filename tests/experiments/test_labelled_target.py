@@ -70,6 +70,16 @@ def test_one_image_of_each_class_stays_to_measure_with() -> None:
     assert set(found) < {0, 1, 2}
 
 
+def test_fewer_labels_than_asked_for_are_a_warning() -> None:
+    """Five of each class: all but one of apple and of bird are taken."""
+    (warning,) = loaded(target_labels=500).warnings
+    assert warning == (
+        "data.target_labels=500 is more than the target has to give of apple (4 used), bird (4 used): one image of "
+        "each class stays behind to measure with, and 8 are used in all"
+    )
+    assert loaded(target_labels=4).warnings == ()
+
+
 def test_the_draw_is_the_same_each_time_and_a_smaller_one_lies_within() -> None:
     target = numbered({"apple": 40, "bird": 30, "dog": 20})
     few, more = drawn(target, 3, 3), drawn(target, 3, 9)

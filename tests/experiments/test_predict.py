@@ -144,12 +144,12 @@ def test_many_warnings_are_counted(finished: Path, tmp_path: Path, capsys: Any) 
     uda.load(finished, device="cpu").predict(tmp_path)
     printed = capsys.readouterr().out
     assert printed.count("warning: left out") == 10
-    assert "warning: 15 unreadable files are left out in all" in printed
+    assert "warning: 15 unreadable files left out in all" in printed
 
 
 def test_nothing_readable_is_refused(finished: Path, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"no image")
-    with pytest.raises(UserError, match=r"none of the 1 images of .* can be read"):
+    with pytest.raises(UserError, match=r"none of the 1 image of .* can be read"):
         uda.load(finished, device="cpu").predict(tmp_path)
 
 
@@ -161,10 +161,10 @@ def test_the_command_takes_one_image_and_lists_what_it_left_out(finished: Path, 
     (tmp_path / "new" / "broken.png").write_bytes(b"no image")
     run = ("--task", "predict", "--source", finished, "--device", "cpu")
     assert command(*run, "--target", files[0], "--out", tmp_path / "one") == 0
-    assert "1 images →" in capsys.readouterr().out
+    assert "1 image →" in capsys.readouterr().out
     assert not (tmp_path / "one" / "unreadable.csv").exists()
     assert command(*run, "--target", tmp_path / "new", "--out", tmp_path / "all") == 0
-    assert "warning: 1 unreadable files are left out" in capsys.readouterr().out
+    assert "warning: 1 unreadable file left out →" in capsys.readouterr().out
     listed = pd.read_csv(tmp_path / "all" / "unreadable.csv")
     assert listed.columns.tolist() == ["path", "reason"]
     assert listed["path"].tolist() == [str(tmp_path / "new" / "broken.png")]

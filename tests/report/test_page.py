@@ -122,7 +122,7 @@ def test_only_png_is_taken():
 def test_problems_lists_the_files_and_counts_the_rest():
     section = page.problems([(f"{i}.jpg", "empty file") for i in range(250)], ["a note"])
     assert len(section.tables[0]) == 200
-    assert section.tables[0].attrs["caption"].startswith("250 files")
+    assert section.tables[0].attrs["caption"].startswith("250 unreadable files left out")
     assert "first 200" in section.tables[0].attrs["caption"]
     assert section.text == "a note"
     assert page.problems([], []).text == "No warnings."

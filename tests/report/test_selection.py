@@ -58,5 +58,11 @@ def test_what_is_said_where_there_is_less_to_say(changes: dict[str, Any], words:
     assert words in selection_section(content(**changes)).text
 
 
+def test_who_gave_a_share_is_not_advised_to_give_one() -> None:
+    text = selection_section(content(), source_holdout=0.2).text
+    assert "data.source_holdout=0.2 of so few images a class rounds to none" in text
+    assert "keeps a tenth" not in text
+
+
 def test_nothing_is_said_of_held_out_images_where_there_are_some() -> None:
     assert "held out" not in selection_section(content(held_out=5)).text.split("\n\n")[-2]

@@ -105,7 +105,14 @@ def test_nothing_or_everything_rejected_is_said(tmp_path, threshold, said, label
 @pytest.mark.parametrize("labelled", [True, False])
 def test_one_or_two_images_are_enough(tmp_path, n, labelled):
     text, _ = written(tmp_path, make(n=n, labelled=labelled))
-    assert f"of {n} target images" in text
+    assert ("of 1 target image (" if n == 1 else "of 2 target images (") in text
+
+
+@pytest.mark.parametrize(("threshold", "shown"), [(float("inf"), False), (-99.0, True)])
+def test_the_most_unknown_are_shown_where_some_are_rejected(tmp_path, threshold, shown):
+    text, _ = written(tmp_path, make(threshold=threshold))
+    assert ("Most unknown" in text) == shown
+    assert "Highest unknown-scores" not in text
 
 
 def test_345_classes(tmp_path):
@@ -178,8 +185,7 @@ def test_groups_of_examples_by_hand():
     groups = example_groups(SCORES, PREDICTED, CONFIDENCES, 1.0, LABELS)
     # Accepted: class 0 has rows 1, 0, 5 by confidence, class 1 has row 2; they take turns, class 0 first.
     assert groups["confident"].tolist() == [1, 2, 0, 5]
-    # Rejected rows by score (4, 3), then the accepted ones by score.
-    assert groups["unknown"].tolist() == [4, 3, 2, 5, 1, 0]
+    assert groups["unknown"].tolist() == [4, 3]  # the rejected rows by score, and no accepted one
     # Distances to 1: .9 .8 .1 .1 2 .7; rows 2 and 3 differ by rounding only.
     assert set(groups["threshold"].tolist()[:2]) == {2, 3}
     assert groups["threshold"].tolist()[2:] == [5, 1, 0, 4]
@@ -196,6 +202,7 @@ def test_unlabelled_rows_are_no_errors():
 def test_no_row_is_near_an_infinite_threshold():
     groups = example_groups(SCORES, np.where(PREDICTED == 2, 0, PREDICTED), CONFIDENCES, float("inf"), None)
     assert groups["threshold"].tolist() == []
+    assert groups["unknown"].tolist() == []
     assert len(groups["confident"]) == 6
 
 

@@ -27,6 +27,7 @@ from uda.datasets.packing import Job, Runner, decode_all, estimate_bytes
 from uda.datasets.store import Pack
 from uda.datasets.table import ImageTable
 from uda.errors import UserError
+from uda.wording import counted
 
 __all__ = ["PackedImages", "SquareImages", "Unreadable", "default_cache_dir", "pack"]
 
@@ -92,11 +93,11 @@ def check_unreadable(name: str, count: int, unreadable: Sequence[Unreadable], st
     """Raise UserError where none of `count` images is readable, or where `strict` and any is not."""
     if len(unreadable) == count:
         first = f"{unreadable[0].path} ({unreadable[0].reason})"
-        raise UserError(f"none of the {count} images of '{name}' can be read: check the files, first {first}")
+        raise UserError(f"none of the {counted(count, 'image')} of '{name}' can be read: check them, first {first}")
     if strict and unreadable:
         shown = ", ".join(f"{image.path} ({image.reason})" for image in unreadable[:3])
         raise UserError(
-            f"{len(unreadable)} of the {count} images of '{name}' cannot be read: "
+            f"{len(unreadable)} of the {counted(count, 'image')} of '{name}' cannot be read: "
             f"repair or remove them, or leave out --strict to go on without them; first {shown}"
         )
 

@@ -10,6 +10,7 @@ from uda.datasets.catalog import DataSet
 from uda.datasets.folders import SPLIT_NAMES, TRAINING_SPLITS, Folder, read_folder, summary
 from uda.datasets.table import ImageTable
 from uda.errors import UserError, unknown_name
+from uda.wording import counted
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ class FolderOfImages:
         splits = self.folder.splits(key)
         chosen = _choose_split(splits, split, training, f"{self.name}/{domain}".rstrip("/"))
         table = self.folder.table(key) if chosen is None else splits[chosen]
-        return Taken(table, (f"{table.name}, {len(table)} images",), (), splits)
+        return Taken(table, (f"{table.name}, {counted(len(table), 'image')}",), (), splits)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import torch
 from uda.datasets.table import ImageTable
 from uda.datasets.tree import IMAGE_SUFFIXES, Tree, natural_key, others_note, scan
 from uda.errors import UserError
+from uda.wording import counted
 
 SPLIT_NAMES = ("train", "training", "base", "val", "valid", "validation", "test", "testing", "novel")
 TRAINING_SPLITS = ("train", "training", "base")
@@ -69,12 +70,12 @@ _KINDS = {
 
 def summary(table: ImageTable) -> str:
     """Return a table in one line: its name, how many images, which classes with how many each."""
-    text = f"{table.name}: {len(table)} image{'' if len(table) == 1 else 's'}"
+    text = f"{table.name}: {counted(len(table), 'image')}"
     counts = table.counts()
     if not counts:
         return f"{text}, no labels"
     if len(counts) <= 12:
-        return f"{text}, {len(counts)} classes ({', '.join(f'{name} {n}' for name, n in counts.items())})"
+        return f"{text}, {counted(len(counts), 'class')} ({', '.join(f'{name} {n}' for name, n in counts.items())})"
     fewest, most = min(counts.values()), max(counts.values())
     return f"{text}, {len(counts)} classes with {fewest if fewest == most else f'{fewest} to {most}'} images each"
 
@@ -108,8 +109,8 @@ def class_table(tree: Tree, name: str, root: Path) -> ImageTable:
     if tree.files:
         some = ", ".join(list(tree.children)[:3])
         raise UserError(
-            f"folder {tree.path} holds {len(tree.files)} images ({Path(tree.files[0]).name}, …) beside folders of "
-            f"images ({some}): move the images into class folders, or give a folder that holds only images"
+            f"folder {tree.path} holds {counted(len(tree.files), 'image')} ({Path(tree.files[0]).name}, …) beside "
+            f"folders of images ({some}): move the images into class folders, or give a folder that holds only images"
         )
     classes = alphabetical(list(tree.children))
     groups = [tree.children[c].all_files() for c in classes]

@@ -1,7 +1,7 @@
 """Which classes source and target share and which are private to one: the settings of universal domain adaptation."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,17 +15,22 @@ if TYPE_CHECKING:
     from uda.datasets.catalog import DataSet
 
 SETTINGS = ("closed", "partial", "open", "open-partial")
+_UNKNOWN = "the target has no class folders, so its classes are not known"
 _KEYS = ("shared", "source_private", "target_private")
 
 
 @dataclass(frozen=True)
 class LabelSets:
-    """The label sets of a pair of domains; `origin` says where they come from."""
+    """The label sets of a pair of domains; `origin` says where they come from.
+
+    target_known: False where the target has no labels, so that its classes are what a split says, or anybody's guess.
+    """
 
     shared: tuple[str, ...]
     source_private: tuple[str, ...] = ()
     target_private: tuple[str, ...] = ()
     origin: str = ""
+    target_known: bool = True
 
     @property
     def source(self) -> tuple[str, ...]:
@@ -38,14 +43,18 @@ class LabelSets:
         return alphabetical(self.shared + self.target_private)
 
     @property
-    def setting(self) -> str:
-        """The name of the setting: closed, partial, open or open-partial."""
+    def setting(self) -> str | None:
+        """The name of the setting: closed, partial, open or open-partial; None where it is not known."""
+        if not self.target_known:
+            return None
         if self.target_private:
             return "open-partial" if self.source_private else "open"
         return "partial" if self.source_private else "closed"
 
     def describe(self) -> str:
         """Return the line that is printed before anything trains."""
+        if not self.target_known:
+            return f"label sets: {len(self.source)} source classes, {self.origin}"
         sizes = f"{len(self.shared)} shared / {len(self.source_private)} source-private"
         text = f"label sets: {sizes} / {len(self.target_private)} target-private classes ({self.setting})"
         return f"{text}, {self.origin}" if self.origin else text
@@ -69,19 +78,33 @@ def label_sets(
              union of the classes in alphabetical order; or a YAML file with lists `shared`, `source_private`,
              `target_private`. It goes before everything else.
     dataset: the data set that both domains come from; its published split for `setting` (default open-partial).
-    Without either, the sets are those of the class names themselves, compared exactly; a target without labels is
-    taken to have the source's classes. UserError where a split, a setting and the classes do not fit.
+    Without either, the sets are those of the class names themselves, compared exactly; what a target without labels
+    shares is not known. UserError where a split, a setting and the classes do not fit, or a split leaves the source a
+    single class.
     """
     if setting is not None and setting not in SETTINGS:
         raise unknown_name("setting", setting, SETTINGS, "--help")
     union = alphabetical(source_classes + target_classes)
+    flat = not target_classes
+    if flat and setting is not None:
+        raise UserError(
+            f"--setting {setting} cannot be told of a target that has no class folders: leave out --setting, or give a "
+            "target with a folder of images for each class"
+        )
     if split is not None:
-        sets = _counted(split, union) if re.fullmatch(r"\s*\d+\s*(/\s*\d+\s*)+", split) else _listed(split, union)
+        sets = _counted(split, union, flat) if re.fullmatch(r"\s*\d+\s*(/\s*\d+\s*)+", split) else _listed(split, union)
+        if len(sets.source) < 2:
+            raise UserError(
+                f"--split {split} leaves the source one class ({sets.source[0]}): a classifier needs at least two, so "
+                "give it more that are shared or source-private"
+            )
+        if flat:
+            return replace(sets, origin=f"{sets.origin}; {_UNKNOWN}", target_known=False)
         return _fitting(sets, setting, f"--split {split}")
     if dataset is not None:
         return _published(dataset, setting)
-    if not target_classes:
-        return LabelSets(source_classes, (), (), "the target has no labels")
+    if flat:
+        return LabelSets(source_classes, (), (), _UNKNOWN, target_known=False)
     shared = tuple(name for name in source_classes if name in target_classes)
     if not shared:
         raise UserError(
@@ -92,6 +115,25 @@ def label_sets(
     target_private = tuple(name for name in target_classes if name not in source_classes)
     sets = LabelSets(alphabetical(shared), alphabetical(source_private), alphabetical(target_private), "as they are")
     return _fitting(sets, setting, "the classes of source and target")
+
+
+def lookalikes(source_classes: tuple[str, ...], target_classes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a warning for each class of one side that the other side may have under another spelling.
+
+    Names are compared without case, spaces, underscores and hyphens, as those of the catalog's data sets are.
+    """
+    ours = {_bare(name): name for name in source_classes if name not in target_classes}
+    theirs = {_bare(name): name for name in target_classes if name not in source_classes}
+    return tuple(
+        f"'{ours[key]}' of the source and '{theirs[key]}' of the target differ only in writing and count as two "
+        "classes; rename one folder if they are the same"
+        for key in ours
+        if key in theirs
+    )
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"[ _-]", "", name.casefold())
 
 
 def apply(sets: LabelSets, source: ImageTable, target: ImageTable) -> tuple[ImageTable, ImageTable]:
@@ -127,13 +169,18 @@ def _require(classes: tuple[str, ...], table: ImageTable) -> None:
         )
 
 
-def _counted(split: str, classes: tuple[str, ...]) -> LabelSets:
+def _counted(split: str, classes: tuple[str, ...], flat: bool) -> LabelSets:
     sizes = [int(part) for part in split.split("/")]
     if len(sizes) != 3:
         raise UserError(f"--split {split} has {len(sizes)} numbers: write shared/source-private/target-private, 4/3/3")
     a, b, c = sizes
     if a == 0:
         raise UserError(f"--split {split} leaves no shared class: the first number must be at least 1")
+    if a + b + c > len(classes) and flat:
+        raise UserError(
+            f"--split {split} asks for {a + b + c} classes but the target has no class folders and the source has "
+            f"{len(classes)} ({_some(classes)}): leave out --split, or put the target's images into class folders"
+        )
     if a + b + c > len(classes):
         raise UserError(
             f"--split {split} asks for {a + b + c} classes but source and target have {len(classes)} "

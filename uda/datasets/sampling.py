@@ -84,6 +84,11 @@ def held_out(labels: np.ndarray, share: float) -> np.ndarray:
     return np.sort(np.concatenate(taken)).astype(np.int64)
 
 
+def fewest_images(share: float) -> int:
+    """Return how many images a class must have for `held_out` to take one of them; 0 < share ≤ 1."""
+    return next(count for count in range(2, int(1 / share) + 3) if int(share * count + 0.5))
+
+
 def _check(n: int, batch_size: int, purpose: str, what: str = "images") -> None:
     if n < 1:
         raise UserError(f"there are no {what} to draw from for '{purpose}': check the folder and the label sets")

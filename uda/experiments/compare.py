@@ -48,8 +48,7 @@ def read_comparable(folders: Sequence[Path]) -> list[Content]:
                 f"'{folders[0]}' has the seeds {first['seeds']} and '{folder}' {content['seeds']}; differences are "
                 "paired by seed: run both with the same --seeds"
             )
-        ours, theirs = _data(first), _data(content)
-        other = next((key for key in ours | theirs if ours.get(key) != theirs.get(key)), None)
+        other = _differing(first, content)
         if other is not None:
             raise UserError(
                 f"'{folders[0]}' and '{folder}' are not on the same data (their {other} differ); compare runs on one"
@@ -98,12 +97,25 @@ def compare_runs(folders: Sequence[Path], out: Path, headline: str) -> str:
     return "\n\n".join([*text, *notes, f"report: {out / 'report.html'}"])
 
 
-def _data(content: Content) -> dict[str, Any]:
-    """Return what tells a run's data from other data: names, label sets and how many images there were."""
-    if "pairs" in content:
-        return {"pairs of domains": [_data(row) for row in content["pairs"]]}
+def _differing(ours: Content, theirs: Content) -> str | None:
+    """Return which part of the data of two runs is not the same, None where all is.
+
+    Fingerprints tell images apart, whatever their folders are called; of runs made without, the names must do. A
+    setting that is not known contradicts none.
+    """
+    if "pairs" in ours or "pairs" in theirs:
+        rows, others = ours.get("pairs"), theirs.get("pairs")
+        same = rows and others and len(rows) == len(others) and not any(map(_differing, rows, others))
+        return None if same else "pairs of domains"
     keys = {"source": "sources", "target": "targets", "setting": "settings", "classes": "classes", "images": "images"}
-    return {shown: _real(content[key]) for key, shown in keys.items() if key in content}
+    told = "fingerprints" in ours and "fingerprints" in theirs
+    for key in keys if not told else ("setting", "classes", "images"):
+        values = [_real(content.get(key)) for content in (ours, theirs)]
+        if None not in values and values[0] != values[1]:
+            return keys[key]
+    parts = ours["fingerprints"] | theirs["fingerprints"] if told else {}
+    differs = [part for part in parts if ours["fingerprints"].get(part) != theirs["fingerprints"].get(part)]
+    return f"{differs[0].replace('_', ' ')} images or labels" if differs else None
 
 
 def _real(value: Any) -> Any:

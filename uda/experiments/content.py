@@ -22,7 +22,7 @@ def summary_content(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     first = seeds[0]
     per_seed = {name: [seed["metrics"][name] for seed in seeds] for name in first["metrics"]}
     own = {"seeds", "metrics", "std", "ci95", "ci95_kind", "per_seed", "warnings"}
-    own |= {"rejection", "by_rejection", "selection", "unknown_share"}
+    own |= {"rejection", "by_rejection", "selection", "unknown_share", "answers"}
     content = {key: value for key, value in first.items() if key not in own}
     content |= {
         "seeds": [seed["seeds"][0] for seed in seeds],
@@ -44,11 +44,10 @@ def summary_content(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             }
             for rule in first["by_rejection"]
         }
-    if "unknown_share" in first:
-        shares = first["unknown_share"]
-        content["unknown_share"] = shares and {
-            name: summarize([seed["unknown_share"][name] for seed in seeds]).mean for name in shares
-        }
+    for key in ("answers", "unknown_share"):
+        if key in first:
+            parts = first[key]
+            content[key] = parts and {name: summarize([seed[key][name] for seed in seeds]).mean for name in parts}
     if "selection" in first:
         content["selection"] = mean_selection([seed["selection"] for seed in seeds])
     return content
@@ -69,7 +68,8 @@ def pairs_content(pairs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         for name in names
     }
     settings = {content.get("setting") for content in contents}
-    own = ("source", "target", "setting", "classes", "images", "metrics", "std", "ci95", "ci95_kind", "per_seed")
+    data = ("source", "target", "setting", "classes", "images", "fingerprints")
+    own = (*data, "metrics", "std", "ci95", "ci95_kind", "per_seed")
     return {
         "task": first["task"],
         "method": first["method"],

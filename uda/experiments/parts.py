@@ -1,5 +1,6 @@
 """What the tasks' experiments have in common: images, views, encoders and objectives from the names in a recipe."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from uda.ssl.objective import RandomView
 from uda.ssl.placebo import PREFIX
 from uda.ssl.views import AUGMENTATIONS, NoAugmentation, PickPass
 from uda.training.outputs import write_tensors
+from uda.wording import counted
 
 THUMBNAIL = 96  # pixels of a side
 
@@ -40,14 +42,21 @@ class Domain:
     unreadable: tuple[Unreadable, ...] = ()
 
     @property
+    def fingerprint(self) -> str:
+        """What images, in which order and with which labels these are, wherever they lie; figures depend on it."""
+        digest = hashlib.sha256(self.images.fingerprint.encode())
+        digest.update(self.table.labels.astype("<i8").tobytes() + "\0".join(self.table.classes).encode())
+        return digest.hexdigest()[:32]
+
+    @property
     def losses(self) -> tuple[str, ...]:
         """What to tell the user, who was told before how many images were found: how many there are."""
         if not self.unreadable:
             return ()
         remaining, lost = len(self.table), len(self.unreadable)
         return (
-            f"{self.table.name}: {lost} of {remaining + lost} images cannot be read and are left out, {remaining} "
-            "remain; the report lists the files",
+            f"{self.table.name}: {lost} of {counted(remaining + lost, 'image')} cannot be read and "
+            f"{'is' if lost == 1 else 'are'} left out, {remaining} remain; the report lists the files",
         )
 
 

@@ -15,6 +15,7 @@ from uda.errors import UserError
 from uda.experiments.parts import Domain, load_domain
 from uda.probes.low_label import labelled_rows, parse_labels
 from uda.sections import PoolRecipe
+from uda.wording import counted
 
 TEST_SPLITS = ("test", "val")
 
@@ -58,6 +59,12 @@ class PoolLoaded:
         return "+".join([*(side.images.fingerprint for side in sides), digest.hexdigest()[:16]])
 
     @property
+    def fingerprints(self) -> dict[str, str]:
+        """What figures are of, part by part; only equal ones may be compared."""
+        parts = {"train": self.train, "test": self.test}
+        return {name: part.fingerprint for name, part in parts.items() if part is not None}
+
+    @property
     def unreadable(self) -> tuple[Unreadable, ...]:
         """The files left out."""
         return self.train.unreadable + (self.test.unreadable if self.test else ())
@@ -90,7 +97,7 @@ def find_pool(recipe: PoolRecipe, download: bool = False, unlabelled: str | None
         if not (test.labels >= 0).any():  # images of other classes, or without a label, test nothing
             test = None
     if test is not None:
-        lines.append(f"tested on: {len(test)} images of {test.name}")
+        lines.append(f"tested on: {counted(len(test), 'image')} of {test.name}")
     return PoolFound(table, test, tuple(lines), warnings)
 
 

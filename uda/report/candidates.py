@@ -8,6 +8,7 @@ import pandas as pd
 
 from uda.report import canvas, page, plots
 from uda.report.page import Figure, Section
+from uda.wording import counted
 
 MOST_SHOWN = 12
 """How many groups are shown with pictures; the table has them all."""
@@ -42,7 +43,8 @@ def candidates_section(candidates: Sequence[Candidate], silhouette: float | None
         f"The {rejected} rejected images form {len(candidates)} groups of similar ones, the largest first, found "
         f"without labels (silhouette {silhouette:.2f}, of at most 1)."
         if silhouette is not None
-        else f"The {rejected} rejected images form one group: too few, too alike or too scattered to divide."
+        else f"The {counted(rejected, 'rejected image')} "
+        f"{'forms' if rejected == 1 else 'form'} one group: too few, too alike or too scattered to divide."
     )
     text += (
         " A group may be a class that the source lacks, a part of one, several, or known images that were rejected by "
@@ -64,7 +66,7 @@ def _examples(candidate: Candidate) -> Figure:
     shown = candidate.images[:EXAMPLES]
     captions = [path.replace("\\", "/").rsplit("/", 1)[-1] for path in candidate.paths[: len(shown)]]
     png = plots.gallery(shown, captions, [canvas.GRAY] * len(shown))
-    caption = f"Candidate {candidate.number}: {candidate.size} image{'' if candidate.size == 1 else 's'}"
+    caption = f"Candidate {candidate.number}: {counted(candidate.size, 'image')}"
     return Figure(png, caption, f"{caption}, for example {', '.join(candidate.paths[: len(shown)])}")
 
 

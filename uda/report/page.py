@@ -16,6 +16,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from uda.wording import counted
+
 PIXEL_RATIO = 1.5
 """Pixels of a figure for each CSS pixel it is shown at; figures are drawn at 96 times 1.5 dots per inch."""
 
@@ -168,7 +170,7 @@ def problems(unreadable: Sequence[tuple[str | Path, str]], notes: Sequence[str])
         table = pd.DataFrame(
             [(str(path), reason) for path, reason in unreadable[:_MOST_ROWS]], columns=["file", "reason"]
         )
-        table.attrs["caption"] = f"{len(unreadable)} files could not be read and were left out{more}"
+        table.attrs["caption"] = f"{counted(len(unreadable), 'unreadable file')} left out{more}"
         found.append(table)
     return Section("Problems and notes", text, tables=found)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from uda.report import canvas, embedding, page, plots, tables
 from uda.report.page import Figure, Section
+from uda.wording import counted
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def features_section(features: np.ndarray, labels: np.ndarray, names: tuple[str,
         return Section("Features (t-SNE)", "No features were kept.")
     points, rows = embedding.tsne(features, seed, groups=labels)
     png = embedding.embedding(points, np.zeros(len(rows), dtype=bool), labels[rows], names)
-    caption = f"{len(rows)} images in their evaluation view; colors are classes. Far distances mean nothing."
+    caption = f"{counted(len(rows), 'image')} in the evaluation view; colors are classes. Far distances mean nothing."
     return Section("Features (t-SNE)", "", [Figure(png, caption, "t-SNE of the features")])
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 
 from uda.report import tables
 from uda.report.page import MISSING, Section
+from uda.wording import counted
 
 VALIDATORS = {
     "entropy": "mean entropy of the answers, unknown counted as a class",
@@ -18,15 +19,23 @@ VALIDATORS = {
 _SCORE = "universal_score"
 
 
-def selection_section(selection: Mapping[str, Any]) -> Section:
-    """Return the section from `selection` of a seed's `metrics.json`: selected, last, every validator, oracle."""
+def selection_section(selection: Mapping[str, Any], source_holdout: float = 0.0) -> Section:
+    """Return the section from `selection` of a seed's `metrics.json`: selected, last, every validator, oracle.
+
+    source_holdout: the share of every source class that the recipe holds out.
+    """
     rule, step, n = selection["rule"], selection["step"], selection["evaluations"]
-    text = f"The answer is that of step {step} (rule: {rule}), of {n} evaluation{'s' if n > 1 else ''} in the history."
+    text = f"The answer is that of step {step} (rule: {rule}), of {counted(n, 'evaluation')} in the history."
     if n == 1:
         text += " There was nothing to choose from: with training.evaluate_every above 0 there is."
     elif rule != "last" and selection["by_validator"][rule] is None:
         text += f" {rule} was undefined at all of them, so the last step was taken."
-    if not selection["held_out"]:
+    if not selection["held_out"] and source_holdout:
+        text += (
+            "\n\nNo source images are held out, which iwv and dev ask about: "
+            f"data.source_holdout={source_holdout:g} of so few images a class rounds to none."
+        )
+    elif not selection["held_out"]:
         text += "\n\nNo source images are held out, which iwv and dev ask about: data.source_holdout=0.1 keeps a tenth."
     if selection["oracle"] is not None:
         text += (

@@ -9,6 +9,7 @@ import pandas as pd
 
 from uda.report import page, plots, tables
 from uda.report.page import Figure, Section
+from uda.wording import counted
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def write_summary_report(
     sections += map(comparison_section, differences)
     for name, arm in zip(names, rows, strict=True):
         measured = tables.metrics_table(arm.metrics, arm.std, arm.ci95)
-        measured.attrs["caption"] = f"Over {len(arm.seeds)} seed{'s' * (len(arm.seeds) != 1)}"
+        measured.attrs["caption"] = f"Over {counted(len(arm.seeds), 'seed')}"
         each: dict[str, list[Any]] = {"seed": list(arm.seeds)}
         each |= {tables.readable(m): [tables.number(m, v) for v in values] for m, values in arm.per_seed.items()}
         seeds = " ".join(page.link(f"seed {s}", href) for s, href in zip(arm.seeds, arm.links, strict=False))
@@ -73,7 +74,7 @@ def write_summary_report(
     sections.append(page.problems((), notes))
     if recipe is not None:
         sections.append(page.recipe(recipe))
-    page.write(path, title, f"{len(rows)} arm{'s' if len(rows) != 1 else ''} over seeds", sections)
+    page.write(path, title, f"{counted(len(rows), 'arm')} over seeds", sections)
 
 
 def comparison_section(difference: Mapping[str, Any]) -> Section:

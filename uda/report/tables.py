@@ -206,6 +206,15 @@ def label_counts(predictions: np.ndarray, confidences: np.ndarray, names: Sequen
     )
 
 
+def unknown_share_text(share: Mapping[str, float]) -> str:
+    """Return in a sentence how much of the target is unknown; share: `unknown_share` of `metrics.json`."""
+    estimate, low, high = (f"{100 * share[name]:.0f}" for name in ("estimate", "low", "high"))
+    return (
+        f"Estimated without labels: {estimate} % of the target are outside the known classes "
+        f"(95 % interval, over groups of similar images: {low} … {high} %)."
+    )
+
+
 def confusions_table(y_true: np.ndarray, y_pred: np.ndarray, names: Sequence[str], top: int = 10) -> pd.DataFrame:
     """Return the most frequent mistakes: true label, predicted label, images, share of the true class."""
     wrong = y_true != y_pred

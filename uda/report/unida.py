@@ -13,6 +13,7 @@ from torch import Tensor
 from uda.report import canvas, embedding, page, plots, tables
 from uda.report.page import Figure, Section
 from uda.report.selection import selection_section
+from uda.wording import counted
 
 _PER_GROUP = 12
 _HEADLINES = ("universal_score", "known_accuracy", "unknown_accuracy", "auroc")
@@ -88,13 +89,14 @@ def example_groups(
 ) -> dict[str, np.ndarray]:
     """Return the rows worth looking at, best first in each group; a group may be empty.
 
-    "confident" takes turns among the predicted classes, the frequent ones first; "errors" between wrong labels, the
-    most confident first, and known images that were rejected, the highest score first.
+    "unknown" holds rejected images alone, the highest score first; "confident" takes turns among the predicted classes,
+    the frequent ones first; "errors" between wrong labels, the most confident first, and known images that were
+    rejected, the highest score first.
     """
     rows, rejected = np.arange(len(scores)), scores > threshold
     groups = {
         "confident": _in_turn(rows[~rejected], predictions, -confidences),
-        "unknown": np.lexsort((-scores, ~rejected)),
+        "unknown": rows[rejected][np.argsort(-scores[rejected], kind="stable")],
         "threshold": np.argsort(np.abs(scores - threshold), kind="stable") if math.isfinite(threshold) else rows[:0],
     }
     if labels is not None:
@@ -139,16 +141,12 @@ def _answer(report: UnidaReport) -> Section:
     n, k = len(report.predictions), len(report.class_names)
     rejected = int((report.predictions == k).sum())
     text = (
-        f"{n - rejected} of {n} target images ({_percent(n - rejected, n)}) were given one of the {k} known labels, "
-        f"{rejected} ({_percent(rejected, n)}) were rejected as unknown. An image is rejected where its unknown-score "
+        f"{n - rejected} of {counted(n, 'target image')} ({_percent(n - rejected, n)}) got one of {k} known labels, "
+        f"{rejected} ({_percent(rejected, n)}) the label unknown. An image is rejected where its unknown-score "
         f"exceeds {report.threshold:.4g} (rule: {report.rejection})."
     )
     if report.unknown_share is not None:
-        share = {name: 100 * value for name, value in report.unknown_share.items()}
-        text += (
-            f"\n\nEstimated without labels: {share['estimate']:.0f} % of the target are outside the known classes "
-            f"(95 % interval, over groups of similar images: {share['low']:.0f} … {share['high']:.0f} %)."
-        )
+        text += f"\n\n{tables.unknown_share_text(report.unknown_share)}"
     if n and rejected in (0, n):
         what = "Nothing was rejected" if rejected == 0 else "Everything was rejected"
         text += f"\n\n{what}: if you expected otherwise, look at the score distribution below and at another rule."
@@ -157,7 +155,11 @@ def _answer(report: UnidaReport) -> Section:
     first = counts.head(15)
     first.attrs["caption"] = "How many images got which label" + (", the 15 most frequent" if many else "")
     folded = page.details(f"All {len(counts)} labels", counts) if many else ""
-    shown = [(str(n), "target images"), (str(n - rejected), "with a known label"), (str(rejected), "unknown")]
+    shown = [
+        (str(n), "target image" if n == 1 else "target images"),
+        (str(n - rejected), "with a known label"),
+        (str(rejected), "unknown"),
+    ]
     if not len(report.labelled):
         text += "\n\nThe target has no labels, so nothing here measures how many answers are right: look at the images."
         return Section("Answer", text, tables=[first], html=folded, lead=page.cards(shown))
@@ -173,10 +175,9 @@ def _answer(report: UnidaReport) -> Section:
 
 def _examples(report: UnidaReport) -> Section:
     groups = example_groups(report.scores, report.predictions, report.confidences, report.threshold, report.labels)
-    rejected = bool((report.scores > report.threshold).any())
     titles = {
         "confident": "Most confident of each predicted class",
-        "unknown": "Most unknown" if rejected else "Highest unknown-scores (nothing was rejected)",
+        "unknown": "Most unknown of the rejected images",
         "threshold": "Nearest to the threshold: the answers that a slightly different threshold would change",
         "errors": "Errors: wrong labels by confidence, and known images that were rejected by score",
     }
@@ -224,7 +225,7 @@ def _scores(report: UnidaReport) -> Section:
     text = f"Images to the right of the threshold ({report.threshold:.4g}, rule: {report.rejection}) are rejected."
     if report.fixed_threshold is not None and math.isfinite(report.fixed_threshold):
         would = int((report.scores > report.fixed_threshold).sum())
-        text += f" The method's fixed threshold ({report.fixed_threshold:.4g}) would reject {would} images."
+        text += f" The method's fixed threshold ({report.fixed_threshold:.4g}) would reject {counted(would, 'image')}."
     caption = "Two separate humps mean that the threshold can tell known from unknown; one hump means that it cannot."
     return Section("Score distribution", text, [Figure(png, caption, "Histogram of the unknown-scores")])
 
@@ -277,9 +278,9 @@ def write_unida_report(path: Path, inputs: UnidaReport) -> None:
         sections.append(_confusion(inputs))
     sections += [_features(inputs), _curves(inputs)]
     if inputs.selection is not None:
-        sections.append(selection_section(inputs.selection))
+        sections.append(selection_section(inputs.selection, inputs.recipe.get("data", {}).get("source_holdout", 0.0)))
     sections += [inputs.before] if inputs.before else []
     sections += [page.problems(inputs.unreadable, inputs.notes), page.recipe(inputs.recipe)]
     k, n = len(inputs.class_names), len(inputs.predictions)
-    subtitle = f"Universal domain adaptation: {n} target images, {k} known classes or unknown"
+    subtitle = f"Universal domain adaptation: {counted(n, 'target image')}, {k} known classes or unknown"
     page.write(path, inputs.title, subtitle, sections)

@@ -17,6 +17,7 @@ from uda.training.loop import (
     place,
     stream_batch_size,
 )
+from uda.wording import counted
 
 _MOMENTS = (0.25, 0.75)  # of the run, for some methods do more in its second half
 _ROUNDS = 5
@@ -78,4 +79,4 @@ def duration(seconds: float) -> str:
 
 def _counted(amount: float, unit: str) -> str:
     text = f"{amount:.1f}" if unit in ("hour", "day") and amount < 10 else str(max(1, round(amount)))
-    return f"{text.removesuffix('.0')} {unit}" + ("" if text == "1" else "s")
+    return counted(text.removesuffix(".0"), unit)

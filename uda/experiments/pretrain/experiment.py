@@ -129,6 +129,7 @@ class PretrainExperiment(Experiment):
             "source": loaded.title,
             "classes": list(loaded.class_names),
             "images": {"train": len(loaded.train.table), "test": len(loaded.test.table) if loaded.test else 0},
+            "fingerprints": loaded.fingerprints,
             "unreadable": [image.path for image in loaded.unreadable],
             "environment": environment(next(task.parameters()).device),
         }
@@ -168,7 +169,9 @@ class PretrainExperiment(Experiment):
 
     def over_images(self, ours: SeedResult, theirs: SeedResult) -> Mapping[str, list[float] | None]:
         """Return the intervals of the differences in accuracy, where both arms were tested on the same images."""
-        if ours.content["source"] != theirs.content["source"] or not same_images(ours.task.pool, theirs.task.pool):
+        if ours.content["fingerprints"] != theirs.content["fingerprints"] or not same_images(
+            ours.task.pool, theirs.task.pool
+        ):
             return {}
         return accuracy_differences(ours.task.last_right, theirs.task.last_right, ours.seed)
 

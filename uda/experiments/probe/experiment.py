@@ -116,6 +116,7 @@ class ProbeExperiment(Experiment):
             "source": loaded.title,
             "classes": list(loaded.class_names),
             "images": {"train": len(task.train_rows), "test": len(task.test_rows)},
+            "fingerprints": loaded.fingerprints,
             "unreadable": [image.path for image in loaded.unreadable],
             "environment": environment(next(task.encoder.parameters()).device),
         }
@@ -154,7 +155,7 @@ class ProbeExperiment(Experiment):
     def over_images(self, ours: SeedResult, theirs: SeedResult) -> Mapping[str, list[float] | None]:
         """Return the intervals of the differences in accuracy, where both subjects were tested on the same images."""
         tested = np.array_equal(ours.task.test_rows, theirs.task.test_rows)
-        if ours.content["source"] != theirs.content["source"] or not tested:
+        if ours.content["fingerprints"] != theirs.content["fingerprints"] or not tested:
             return {}
         if not same_images(ours.task.pool, theirs.task.pool):
             return {}

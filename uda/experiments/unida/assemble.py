@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import torch
 
-from uda.datasets.sampling import held_out
+from uda.datasets.sampling import fewest_images, held_out
 from uda.datasets.streams import Images
+from uda.datasets.table import ImageTable
 from uda.errors import UserError
 from uda.experiments.parts import (
     build_objectives,
@@ -50,6 +51,17 @@ def check_recipe(recipe: UnidaRecipe) -> None:
             f"data.source_holdout=0.1`, or choose a rule that needs none: {', '.join(NEED_NONE)}"
         )
     check_sizes(recipe)
+
+
+def check_held_out(recipe: UnidaRecipe, table: ImageTable) -> None:
+    """Refuse a selection that asks about held-out source images where the share of every class rounds to none."""
+    share = recipe.data.source_holdout
+    if recipe.selection in NEED_HELD_OUT and not len(held_out(table.labels, share)):
+        raise UserError(
+            f"selection={recipe.selection} needs source images that are not trained on, and "
+            f"data.source_holdout={share:g} holds none out: give a class {fewest_images(share)} images or more, "
+            f"or choose a rule that needs none: {', '.join(NEED_NONE)}"
+        )
 
 
 def check_backbone(recipe: UnidaRecipe, encoder: TimmEncoder) -> None:

@@ -18,6 +18,7 @@ from uda.recipe import UnidaRecipe
 from uda.report.candidates import EXAMPLES, MOST_SHOWN, Candidate, candidates_section
 from uda.report.page import Section
 from uda.tasks.unida import Answer
+from uda.wording import counted
 
 CANDIDATES = "candidates.csv"
 
@@ -107,7 +108,7 @@ def copy_candidates(folder: Path, names: Mapping[int, str], into: Path) -> list[
     missing = [file for file in chosen["path"] if not Path(file).is_file()]
     if missing:
         raise UserError(
-            f"{len(missing)} images of the candidates are not there, first '{missing[0]}': "
+            f"{counted(len(missing), 'image')} of the candidates cannot be found, first '{missing[0]}': "
             "go to the folder that the run was started from, or bring them back"
         )
     copied = []

@@ -11,6 +11,7 @@ from uda.experiments.content import environment
 from uda.experiments.selection import selection_content
 from uda.experiments.unida.assemble import method_label
 from uda.experiments.unida.domains import Domains
+from uda.experiments.unida.outputs import UNKNOWN
 from uda.metrics import UNIDA_METRICS, bootstrap_ci, unida_metrics
 from uda.probes.rejection import otsu_or_none
 from uda.probes.unknown_share import unknown_share
@@ -38,6 +39,7 @@ def seed_content(
         "per_seed": {name: [value] for name, value in metrics.items()},
         "rejection": {"rule": recipe.rejection, "threshold": answer.threshold},
         "by_rejection": task.measure_by_rule(answer),
+        "answers": answer_counts(answer, domains.class_names),
         "unknown_share": share_of(answer, task.method.fixed_threshold, seed),
         "selection": selection_content(recipe.selection, history, metrics["universal_score"], len(task.held_out)),
         "source": domains.source.table.name,
@@ -45,9 +47,16 @@ def seed_content(
         "setting": domains.sets.setting,
         "classes": list(domains.class_names),
         "images": images,
+        "fingerprints": domains.fingerprints,
         "unreadable": [image.path for image in domains.unreadable],
         "environment": environment(task.threshold.device),
     }
+
+
+def answer_counts(answer: Answer, class_names: tuple[str, ...]) -> dict[str, int]:
+    """Return how many target images got each label, `unknown` last."""
+    counts = np.bincount(answer.predictions, minlength=len(class_names) + 1)
+    return {name: int(count) for name, count in zip((*class_names, UNKNOWN), counts, strict=True)}
 
 
 def share_of(answer: Answer, published: float, seed: int) -> dict[str, float] | None:

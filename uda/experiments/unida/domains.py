@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uda.datasets.cache import Unreadable
-from uda.datasets.labelsets import LabelSets, apply, label_sets, present_classes
+from uda.datasets.labelsets import LabelSets, apply, label_sets, lookalikes, present_classes
 from uda.datasets.pairs import names_all
 from uda.datasets.resolve import Resolved, resolve
 from uda.datasets.table import ImageTable
 from uda.errors import UserError
 from uda.experiments.parts import Domain, load_domain
-from uda.experiments.unida.labelled import set_apart
+from uda.experiments.unida.labelled import fewer_than_asked, set_apart
 from uda.sections import PairRecipe
+from uda.wording import counted
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,12 @@ class Domains:
         return f"{self.source.images.fingerprint}+{self.target.images.fingerprint}{few}+{digest}"
 
     @property
+    def fingerprints(self) -> dict[str, str]:
+        """What figures are of, side by side, the labels that measure included; only equal ones may be compared."""
+        sides = {"source": self.source, "target": self.target, "labelled_target": self.labelled}
+        return {name: side.fingerprint for name, side in sides.items() if side is not None}
+
+    @property
     def unreadable(self) -> tuple[Unreadable, ...]:
         """The files left out on both sides."""
         return self.source.unreadable + self.target.unreadable + (self.labelled.unreadable if self.labelled else ())
@@ -77,18 +84,20 @@ def find_domains(recipe: PairRecipe, download: bool = False) -> Found:
 
 def settle(found: Resolved, recipe: PairRecipe) -> Found:
     """Settle the label sets of resolved tables, and set apart the target images that training may see labelled."""
-    sets = label_sets(
-        present_classes(found.source), present_classes(found.target), recipe.setting, recipe.split, found.dataset
-    )
+    classes = present_classes(found.source), present_classes(found.target)
+    sets = label_sets(*classes, recipe.setting, recipe.split, found.dataset)
     source, target = apply(sets, found.source, found.target)
     labelled, target, few = set_apart(target, sets, recipe)
-    used = f"used: {len(source)} source images of {', '.join(sets.source)}; {len(target)} target images"
-    warnings = found.warnings
-    if sets.target_private and not target.classes:
+    numbers = counted(len(source), "source image"), counted(len(target), "target image")
+    used = f"used: {numbers[0]} of {', '.join(sets.source)}; {numbers[1]}"
+    warnings = (*found.warnings, *lookalikes(*classes))
+    if recipe.split is not None and not sets.target_known:
         warnings = (
             *warnings,
             "the target has no class folders, so the split cannot restrict it: all its images are used",
         )
+    if labelled is not None and recipe.target_labels:
+        warnings = (*warnings, *fewer_than_asked(labelled, sets.shared, recipe.target_labels))
     return Found(source, target, sets, (*found.lines, sets.describe(), used, *few), warnings, labelled)
 
 

@@ -13,6 +13,7 @@ from uda.experiments.unida.assemble import (
     Inputs,
     build_task,
     check_backbone,
+    check_held_out,
     check_recipe,
     method_label,
     prepare_inputs,
@@ -44,13 +45,16 @@ class UnidaExperiment(Experiment):
     def find(self, recipe: UnidaRecipe, settings: Settings) -> Found:
         """Find both domains, and the weights: that they cannot be had shall be known before anything is decoded."""
         found = find_domains(recipe.data, settings.download)
+        check_held_out(recipe, found.source)
         encoder = create_encoder(recipe.encoder.backbone, recipe.encoder.weights, recipe.data.image_size)
         check_backbone(recipe, encoder)
         return replace(found, warnings=(*found.warnings, *batch_warnings(recipe, len(found.target))))
 
     def load(self, found: Found, recipe: UnidaRecipe, settings: Settings) -> Domains:
         """Decode both domains."""
-        return decode_domains(found, recipe.data, settings.progress)
+        loaded = decode_domains(found, recipe.data, settings.progress)
+        check_held_out(recipe, loaded.source.table)  # fewer where some cannot be read
+        return loaded
 
     def prepare(self, recipe: UnidaRecipe, loaded: Domains, settings: Settings) -> Inputs:
         """Lay out pixels, or compute the frozen features."""
@@ -107,7 +111,8 @@ class UnidaExperiment(Experiment):
     def over_images(self, ours: SeedResult, theirs: SeedResult) -> Mapping[str, list[float] | None]:
         """Return the intervals of the difference over target images."""
         answer, other = _answer(ours.task), _answer(theirs.task)
-        if ours.task.data.class_names != theirs.task.data.class_names or len(answer.scores) != len(other.scores):
+        same = ours.content["fingerprints"]["target"] == theirs.content["fingerprints"]["target"]
+        if ours.task.data.class_names != theirs.task.data.class_names or not same:
             return {}
         return image_bootstrap(ours.task, answer, ours.seed, minus=other)
 

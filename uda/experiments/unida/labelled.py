@@ -13,6 +13,20 @@ from uda.datasets.table import ImageTable
 from uda.errors import UserError
 from uda.random import hash_bits
 from uda.sections import PairRecipe
+from uda.wording import counted
+
+
+def fewer_than_asked(labelled: ImageTable, shared: tuple[str, ...], each: int) -> tuple[str, ...]:
+    """Return a warning of the shared classes that gave fewer labelled images than data.target_labels asks for."""
+    counts = labelled.counts()
+    fewer = [f"{name} ({counts[name]} used)" for name in shared if counts[name] < each]
+    if not fewer:
+        return ()
+    named = ", ".join(fewer[:10]) + (", …" if len(fewer) > 10 else "")
+    return (
+        f"data.target_labels={each} is more than the target has to give of {named}: one image of each class stays "
+        f"behind to measure with, and {len(labelled)} are used in all",
+    )
 
 
 def set_apart(
@@ -44,9 +58,10 @@ def set_apart(
             f"every image of the target is among the labelled ones of {labelled.name}, so none is left to adapt to: "
             "give a target with other images"
         )
-    counted = summary(labelled.relabel(present_classes(labelled)))
-    line = f"labelled target images, learned from and in no figure: {counted}"
-    left_out = f"{len(same)} target images are copies of them and are left out"
+    described = summary(labelled.relabel(present_classes(labelled)))
+    line = f"labelled target images, learned from and in no figure: {described}"
+    are = "is a copy of one and is" if len(same) == 1 else "are copies of them and are"
+    left_out = f"{counted(len(same), 'target image')} {are} left out"
     return labelled.relabel(sets.source), target, (line, left_out) if len(same) else (line,)
 
 

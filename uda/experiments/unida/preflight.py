@@ -29,6 +29,7 @@ from uda.tasks.unida import UniDA
 from uda.training.loop import LoopOptions
 from uda.training.outputs import write_json
 from uda.training.timing import duration, seconds_per_step, timed
+from uda.wording import counted
 
 FEW = 5
 """Images below which a source class is named."""
@@ -133,7 +134,10 @@ def lines(found: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the findings as plain lines."""
     counts = found["source_images"]
     most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
-    images = f"{sum(counts.values())} source images of {len(counts)} classes, {found['target_images']} target images"
+    images = (
+        f"{counted(sum(counts.values()), 'source image')} of {counted(len(counts), 'class')}, "
+        f"{counted(found['target_images'], 'target image')}"
+    )
     spread_out = f"most of '{most}' ({counts[most]}), fewest of '{least}' ({counts[least]})"
     told = [images + (f"; {spread_out}" if counts[most] > counts[least] else f"; {counts[most]} of each class")]
     if found["few_images"]:
@@ -149,7 +153,7 @@ def _distance_line(distance: Mapping[str, Any]) -> str:
     n, m = distance["images"]
     return (
         f"proxy A-distance {distance['value']:.2f} [{low:.2f}, {high:.2f}] before training (0: the domains cannot be "
-        f"told apart, 2: always), on {n} source and {m} target images"
+        f"told apart, 2: always), on {n} source and {counted(m, 'target image')}"
     )
 
 
@@ -159,9 +163,10 @@ def _duplicate_lines(duplicates: Mapping[str, Any]) -> list[str]:
     of = f" among {n} source and {m} target images" if _COMPARED in (n, m) else ""
     told = [f"near-duplicate pairs{of}: {numbers}"]
     if duplicates["across"]["pairs"]:
+        images = duplicates["across"]["images"][1]
         told.append(
-            f"warning: {duplicates['across']['images'][1]} target images have a near-duplicate in the source, which "
-            "makes adaptation look better than it is; the report shows them"
+            f"warning: {counted(images, 'target image')} {'has' if images == 1 else 'have'} a near-duplicate in the "
+            "source, which makes adaptation look better than it is; the report shows them"
         )
     return told
 
@@ -175,8 +180,8 @@ def time_line(task: UniDA, options: LoopOptions, device: torch.device, seeds: in
     total = options.steps * step + looks * look
     each = f" for each of {seeds} seeds" if seeds > 1 else ""
     return (
-        f"training takes about {duration(total)}{each}: {options.steps} steps of {step:.2g} s and {looks} "
-        f"look{'s' if looks > 1 else ''} of {look:.2g} s at the whole target"
+        f"training takes about {duration(total)}{each}: {counted(options.steps, 'step')} of {step:.2g} s and "
+        f"{counted(looks, 'look')} of {look:.2g} s at the whole target"
     )
 
 
