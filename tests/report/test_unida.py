@@ -59,7 +59,7 @@ def test_a_labelled_target_gets_every_section_in_order(tmp_path):
         make(),
         unreadable=[("images/bad.jpg", "truncated file")],
         notes=["weights: none"],
-        ci95={"h_score": 0.02},
+        ci95={"h_score": [0.78, 0.82]},
     )
     text, titles = written(tmp_path, inputs)
     assert titles == [
