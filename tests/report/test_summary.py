@@ -7,8 +7,8 @@ from uda.report.summary import ArmSummary, write_summary_report
 def test_a_summary_compares_arms_and_links_their_seeds(tmp_path):
     path = tmp_path / "report.html"
     ours = ArmSummary(
-        "dance", {"universal_score": 0.801, "nmi": None}, {"universal_score": 0.012}, {"universal_score": [0.7, 0.9]}, (0, 1),
-        {"universal_score": [0.79, 0.812], "nmi": [None, None]}, ["seed-0/report.html", "seed-1/report.html"],
+        "dance", {"universal_score": 0.801, "nmi": None}, {"universal_score": 0.012}, {"universal_score": [0.7, 0.9]},
+        (0, 1), {"universal_score": [0.79, 0.812], "nmi": [None, None]}, ["seed-0/report.html", "seed-1/report.html"],
     )  # fmt: skip
     theirs = replace(ours, metrics={"universal_score": None}, std={}, ci95={}, seeds=(0,), per_seed={}, links=())
     entry = {"mean": 0.031, "ci95": [-0.004, 0.066], "smallest_detectable": 0.035}
