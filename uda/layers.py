@@ -1,11 +1,12 @@
-"""The layers of a recipe: trees of texts from published recipes, files, `--set` and flags."""
+"""The layers of a recipe: trees of texts from published recipes, files, `--set` and flags; what options a class has."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_type_hints
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 
 import uda
 from uda.errors import UserError
@@ -31,7 +32,7 @@ def read_layer(path: Path) -> Tree:
 
 
 def published_layers(task: str, dataset: str | None, frozen: bool, image_size: int | None = None) -> list[Tree]:
-    """Return the recipes in configs/<task>/ that apply: for the size of images, for the data set, for frozen features.
+    """Return the recipes in configs/<task>/ that apply: the task's, for the size of images, for the data set, frozen.
 
     image_size: that of the layers above, else the data set's own recipe may name one, else 224 px.
     """
@@ -39,9 +40,25 @@ def published_layers(task: str, dataset: str | None, frozen: bool, image_size: i
     if image_size is None:
         image_size = int((read_layer(own).get("data") or {}).get("image_size", 224)) if own.is_file() else 224
     tier = next(name for most, name in _SIZES.items() if image_size <= most)
-    names = [name for name in (tier, dataset, "frozen" if frozen else None) if name]
+    names = [name for name in ("default", tier, dataset, "frozen" if frozen else None) if name]
     paths = [configs_folder() / task / f"{name}.yaml" for name in names]
     return [read_layer(path) for path in paths if path.is_file()]
+
+
+def replaced_objectives(published: Sequence[Tree], layers: Sequence[Tree]) -> list[Tree]:
+    """Return published recipes without the objectives that they choose, where the layers choose for themselves.
+
+    To name a method or an objective is such a choice; published options of the objectives named stay.
+    """
+    trees = [written_out(layer) for layer in layers]
+    named = {name for tree in trees for name in tree.get("objectives", {})}
+    if not named and not any((tree.get("method") or {}).get("name") for tree in trees):
+        return list(published)
+    found = []
+    for tree in map(written_out, published):
+        kept = {name: options for name, options in tree.get("objectives", {}).items() if name in named}
+        found.append({key: value for key, value in tree.items() if key != "objectives"} | {"objectives": kept})
+    return [{key: value for key, value in tree.items() if value or key != "objectives"} for tree in found]
 
 
 def configs_folder() -> Path:
@@ -172,3 +189,37 @@ def parsed(value: Any) -> Any:
     if isinstance(value, str) and value.startswith("[") and value.endswith("]"):
         return [part.strip() for part in value[1:-1].split(",") if part.strip()]
     return value
+
+
+def for_kind(layers: Sequence[Tree], section: str, find: Callable[[str], type]) -> list[Tree]:
+    """Return layers without the options of a method (or views) that a stronger layer replaces, but for shared ones.
+
+    A layer that names none speaks of the one in force, and a key that none has stays: both are checked later.
+    """
+    named = [str(layer[section]["name"]) for layer in layers if (layer.get(section) or {}).get("name")]
+    found = []
+    for layer in layers:
+        given = layer.get(section) or {}
+        if named and given.get("name") not in (None, named[-1]):
+            old = options_model(find(str(given["name"])), section).model_fields
+            new = options_model(find(named[-1]), section).model_fields
+            layer = layer | {section: {key: value for key, value in given.items() if key in new or key not in old}}
+        found.append(layer)
+    return found
+
+
+def options_model(kind: type, name: str, **extra: Any) -> type[BaseModel]:
+    """Return a model of a constructor's keyword-only arguments: their defaults live there and nowhere else.
+
+    Where it passes others on (`**`), the constructor above says which those are.
+    """
+    fields: dict[str, Any] = {}
+    for constructor in (vars(each)["__init__"] for each in kind.__mro__ if "__init__" in vars(each)):
+        hints = get_type_hints(constructor, include_extras=True)
+        parameters = inspect.signature(constructor).parameters.values()
+        own = {p.name: (hints[p.name], p.default) for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+        fields = own | fields
+        if all(p.kind is not inspect.Parameter.VAR_KEYWORD for p in parameters):
+            break
+    fields |= {key: (Annotated[type(value), Field(ge=0)], value) for key, value in extra.items()}
+    return create_model(name, __config__=ConfigDict(extra="forbid", allow_inf_nan=False), **fields)

@@ -22,27 +22,53 @@ class ImagesRecipe(Section):
     image_size: int = Field(224, ge=8)
     stored_size: int | None = Field(None, ge=8)  # None: 8/7 of image_size, the papers' 256 for 224
     fit: Literal["squash", "crop"] = "squash"
-    augment: Literal["crop-flip", "glyph", "none"] = "crop-flip"
+    augment: Literal["crop-flip", "glyph", "none", "views"] = "crop-flip"  # views: those of the section `views`
 
     @property
     def packed_size(self) -> int:
-        """Side of the stored squares that views are cut from, in pixels."""
-        return self.stored_size or round(self.image_size * 8 / 7)
+        """Side of the stored squares that views are cut from, in pixels; what resizes its crops needs no margin."""
+        return self.stored_size or (self.image_size if self.augment == "views" else round(self.image_size * 8 / 7))
 
 
-class PairRecipe(ImagesRecipe):
+class EndsRecipe(ImagesRecipe):
+    """Images to learn from (`source`), and a domain to be tested on."""
+
+    target: str | None = None
+
+    @property
+    def as_published(self) -> bool:
+        """Whether the split is a published one, so that published figures may stand beside ours."""
+        return True
+
+
+class DomainsRecipe(EndsRecipe):
+    """Labelled domains to learn from, and one that is never seen in training.
+
+    draw: "shuffled" takes all training images as one pile, as JiGen does; "balanced" takes a domain at random, then an
+    image of it.
+    """
+
+    validation: float = Field(0.1, ge=0, le=0.5)  # share of each class of each source domain that is not trained on
+    draw: Literal["shuffled", "balanced"] = "shuffled"
+
+
+class PairRecipe(EndsRecipe):
     """A labelled source, an unlabelled target, and their label sets.
 
     A few target images may be learned from with their labels: of a target with class folders so many of each shared
     class (`target_labels`), or those in a folder of class folders of their own (`labelled_target`).
     """
 
-    target: str | None = None
     target_labels: int = Field(0, ge=0)
     labelled_target: str | None = None
     setting: Literal["closed", "partial", "open", "open-partial"] | None = None
     split: str | None = None
     source_holdout: float = Field(0, ge=0, le=0.5)  # share of each source class kept from training, for validators
+
+    @property
+    def as_published(self) -> bool:
+        """Whether the split is a published one, so that published figures may stand beside ours."""
+        return not (self.split or self.target_labels or self.labelled_target)
 
 
 class PoolRecipe(ImagesRecipe):
@@ -89,9 +115,10 @@ class TrainingRecipe(Section):
     base_lr: float | None = Field(None, gt=0)
     backbone_lr_scale: float = Field(0.1, ge=0)
     momentum: float = Field(0.9, ge=0, lt=1)
+    nesterov: bool = True  # of sgd
     weight_decay: float = Field(5e-4, ge=0)
     clip_norm: float = Field(0, ge=0)  # of all gradients together; 0: not clipped
-    schedule: Literal["inverse", "cosine", "constant"] = "inverse"
+    schedule: Literal["inverse", "cosine", "constant", "step"] = "inverse"
     warmup_steps: int = Field(0, ge=0)
     evaluate_every: int = Field(500, ge=0)
     checkpoint_every: int = Field(500, ge=0)

@@ -93,3 +93,13 @@ def test_what_makes_no_pairs_is_refused(source: str | None, target: str | None, 
 def test_a_single_domain_makes_no_pair(folder: Path) -> None:
     with pytest.raises(UserError, match=r"different domains and '.*day' is a single one: name a data set, or a folder"):
         domain_pairs(str(folder / "day"), "all")
+
+
+def test_for_generalization_the_source_stays_whole(folder: Path) -> None:
+    found = domain_pairs(str(folder), "all", every_source=True)
+    assert [(a.name, a.short, b.short) for a, b in found] == [
+        (str(folder), folder.name, "day"),
+        (str(folder), folder.name, "night"),
+    ]
+    single = domain_pairs("pacs/photo", "all", every_source=True)
+    assert [(a.short, b.short) for a, b in single] == [("photo", d) for d in ("art_painting", "cartoon", "sketch")]

@@ -2,7 +2,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uda.datasets.streams import Mixture
+from uda.datasets.streams import Concatenated, Mixture
 
 
 class Rows:
@@ -28,3 +28,10 @@ def test_a_mixture_by_hand() -> None:
     assert mixture.batch(np.array([1]))[:, 0].tolist() == [115]
     features = Mixture(Rows(pixels.float()), first, second, 0.55).batch(np.array([0, 1]))
     assert torch.allclose(features[:, 0], torch.tensor([185.25, 114.75]))
+
+
+def test_concatenated_parts_are_counted_through_in_any_order() -> None:
+    joined = Concatenated((Rows(torch.arange(3)), Rows(torch.arange(10, 12)), Rows(torch.arange(20, 24))))
+    assert len(joined) == 9
+    assert joined.batch(np.array([8, 0, 3, 2, 4, 0, 5])).tolist() == [23, 0, 10, 2, 11, 0, 20]
+    assert joined.batch(np.arange(0)).tolist() == []

@@ -6,9 +6,9 @@ from torch import Tensor
 
 from tests.ssl import small
 from uda.errors import UserError
-from uda.ssl.jigsaw import Jigsaw, Puzzles, joined, lattice, permuted
+from uda.ssl.jigsaw import Jigsaw, Puzzles, permuted
 from uda.ssl.placebo import placebo
-from uda.ssl.tiles import standardized
+from uda.ssl.tiles import joined, lattice, standardized
 
 
 def jigsaw(size: int = 32, **options: object) -> tuple[Jigsaw, torch.nn.Module]:

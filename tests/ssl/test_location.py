@@ -4,10 +4,9 @@ import pytest
 import torch
 
 from tests.ssl import small
-from uda.ssl.jigsaw import lattice
 from uda.ssl.location import Location
 from uda.ssl.placebo import placebo
-from uda.ssl.tiles import standardized
+from uda.ssl.tiles import lattice, standardized
 
 
 def test_center_first_then_the_eight_around_it_row_by_row() -> None:

@@ -254,3 +254,14 @@ def test_cuda_is_not_waited_for() -> None:
         family(batch, CLOCK, "b")
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_gray_tiles_are_drawn_one_by_one_and_all_else_stays() -> None:
+    batch = batch_of(list(range(40)), size=13)
+    plain, some = (Contrast(13, jitter=0, gray=0, gray_tiles=share)(batch, CLOCK, "a") for share in (0.0, 0.3))
+    assert torch.equal(some[..., 12:], plain[..., 12:])  # beyond the tiles of 4 pixels
+    cells = [t[..., :12, :12].unflatten(3, (3, 4)).unflatten(2, (3, 4)) for t in (plain, some, gray(plain))]
+    same, grayed = ((cells[1] - other).abs().amax(dim=(1, 3, 5)) < 1e-6 for other in (cells[0], cells[2]))
+    assert (same | grayed).all()
+    assert (grayed & ~same).float().mean().item() == pytest.approx(0.3, abs=0.08)  # 360 tiles: 3 deviations are .07
+    assert (grayed & ~same).flatten(1).float().mean(dim=1).std() > 0

@@ -86,3 +86,16 @@ def test_lars_adapts_weights_without_a_decay_too_and_leaves_exempted_groups_alon
     expected = [3 - 0.5 * trust * (6 + decay * 3), 4 - 0.5 * trust * (8 + decay * 4)]
     assert weights.tolist() == pytest.approx(expected, rel=1e-6)
     assert vectors.tolist() == pytest.approx([0.0, 0.0], abs=1e-12)  # the plain rate: 3 − 0.5 · 6, 4 − 0.5 · 8
+
+
+def test_momentum_without_nesterov_by_hand() -> None:
+    ends = {}
+    for nesterov in (True, False):
+        weight = nn.Parameter(torch.zeros(1))
+        optimizer = create_optimizer("sgd", [{"params": [weight], "lr_scale": 1.0}], 1.0, 0.5, 0.0, nesterov)
+        for _ in range(2):
+            weight.grad = torch.ones(1)
+            optimizer.step()
+        ends[nesterov] = weight.item()
+    # the velocity is 1, then 1.5; Nesterov adds half of it to the gradient: 1.5, then 1.75
+    assert ends == {False: -2.5, True: -3.25}

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uda.clock import Clock
-from uda.training.schedules import SCHEDULES, constant, cosine, inverse
+from uda.training.schedules import SCHEDULES, constant, cosine, inverse, step
 
 
 def test_inverse_by_hand() -> None:
@@ -30,3 +30,7 @@ def test_no_schedule_ever_rises_or_leaves_the_unit_interval(name: str, total: in
     now, later = (SCHEDULES[name](Clock(at, total)) for at in (step, step + 1))
     assert 0 <= later <= now <= 1
     assert math.isfinite(now)
+
+
+def test_step_is_a_tenth_over_the_last_fifth() -> None:
+    assert [step(Clock(at, 10)) for at in (0, 7, 8, 9)] == [1, 1, 0.1, 0.1]

@@ -1,6 +1,6 @@
 """Every ordered pair of domains that `all` stands for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from uda.datasets.domains import BuiltIn, Catalogued
@@ -29,11 +29,13 @@ def names_all(text: str | None) -> bool:
 
 
 def domain_pairs(
-    source: str | None, target: str | None, data_root: str | Path | None = None
+    source: str | None, target: str | None, data_root: str | Path | None = None, every_source: bool = False
 ) -> list[tuple[NamedDomain, NamedDomain]]:
     """Return every ordered pair of different domains of two names, at least one of which has `all`.
 
-    A side that names one domain has that one; `all`, a data set, or a folder of domains has all of them.
+    A side that names one domain has that one; `all`, a data set, or a folder of domains has all of them. With
+    `every_source`, as domain generalization wants, those of the source are learned from together: a pair for each
+    domain of the target.
     UserError: a side that is missing, the built-in data, and names that make no pair.
     """
     if source is None or target is None:
@@ -47,6 +49,9 @@ def domain_pairs(
             "the built-in data is one pair, printed → handwritten, and takes no all: leave --source and --target out "
             "to run it, or name a data set or a folder of domains"
         )
+    if every_source and ours.domain is None:
+        whole = replace(_named(ours, ""), short=Path(collection_of(ours).name).name)
+        return [(whole, _named(theirs, b)) for b in _domains(theirs)]
     found = [
         (_named(ours, a), _named(theirs, b))
         for a in _domains(ours)

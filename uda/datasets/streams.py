@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -33,6 +34,35 @@ class Subset:
     def batch(self, rows: np.ndarray) -> Tensor:
         """Return those rows of the subset, (B, …)."""
         return self.images.batch(self.rows[rows])
+
+
+@dataclass(frozen=True)
+class Concatenated:
+    """Several images one after the other, as if they were one table."""
+
+    parts: tuple[Images, ...]
+
+    @cached_property
+    def _starts(self) -> np.ndarray:
+        return np.cumsum([0, *(len(part) for part in self.parts)])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def batch(self, rows: np.ndarray) -> Tensor:
+        """Return those rows, counted through all parts, (B, …)."""
+        rows = np.asarray(rows, dtype=np.int64)
+        of_part = np.searchsorted(self._starts, rows, side="right") - 1
+        pieces, places = [], []
+        for number in np.unique(of_part):
+            chosen = np.flatnonzero(of_part == number)
+            pieces.append(self.parts[number].batch(rows[chosen] - self._starts[number]))
+            places.append(chosen)
+        if not pieces:
+            return self.parts[0].batch(rows)
+        # Each piece may lie on a GPU; what was taken part by part is put back into the order asked for.
+        order = torch.from_numpy(np.argsort(np.concatenate(places), kind="stable"))
+        return torch.cat(pieces).index_select(0, order.to(pieces[0].device))
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from uda.sections import ImagesRecipe
 from uda.ssl import OBJECTIVES, Info, Need, Objective, check_needs, find_objective, find_random_views
 from uda.ssl.objective import RandomView
 from uda.ssl.placebo import PREFIX
-from uda.ssl.views import AUGMENTATIONS, NoAugmentation, PickPass
+from uda.ssl.views import AUGMENTATIONS, NoAugmentation, OfFamily, PickPass
 from uda.training.outputs import write_tensors
 from uda.wording import counted
 
@@ -137,9 +137,19 @@ def build_objectives(recipe: Recipe, encoder: Encoder, info: Info) -> list[tuple
     return made
 
 
+def pixel_view(recipe: Recipe) -> NoAugmentation:
+    """Return what stored pixels undergo in training and in evaluation."""
+    size = recipe.data.image_size
+    return (
+        OfFamily(size, random_view(recipe))
+        if recipe.data.augment == "views"
+        else AUGMENTATIONS[recipe.data.augment](size)
+    )
+
+
 def training_view(recipe: Recipe) -> NoAugmentation | PickPass:
     """Return what a batch undergoes in training (in frozen mode, which pass is taken) and in evaluation."""
-    return PickPass() if recipe.encoder.freeze else AUGMENTATIONS[recipe.data.augment](recipe.data.image_size)
+    return PickPass() if recipe.encoder.freeze else pixel_view(recipe)
 
 
 def square(recipe: Recipe, images: PackedImages, device: torch.device) -> SquareImages:
@@ -151,7 +161,7 @@ def frozen_features(
     recipe: Recipe, backbone: TimmEncoder, domain: Domain, device: torch.device, progress: bool
 ) -> FrozenFeatures:
     """Return the features of the evaluation view and, after it, of augmented ones; kept in the cache."""
-    augment = AUGMENTATIONS[recipe.data.augment](recipe.data.image_size)
+    augment = pixel_view(recipe)
     count = recipe.encoder.passes
 
     def augmented(number: int) -> Callable[[Tensor, Tensor], Tensor]:

@@ -92,7 +92,7 @@ def find_pool(recipe: PoolRecipe, download: bool = False, unlabelled: str | None
         table = join([table, more], f"{table.name} + {more.name}")
     if test is not None:
         learned = tuple(name for name, count in table.counts().items() if count)
-        warnings = (*warnings, *_strangers(test, learned))
+        warnings = (*warnings, *strangers(test, learned))
         table, test = table.relabel(learned), test.relabel(learned)
         if not (test.labels >= 0).any():  # images of other classes, or without a label, test nothing
             test = None
@@ -115,7 +115,7 @@ def _further(folder: Path, table: ImageTable, test: ImageTable | None) -> ImageT
     return found.select(np.array(new))
 
 
-def _strangers(test: ImageTable, learned: tuple[str, ...]) -> tuple[str, ...]:
+def strangers(test: ImageTable, learned: tuple[str, ...]) -> tuple[str, ...]:
     """Return a warning of test images whose class has no training image: no answer about them could be right."""
     strange = {name: count for name, count in test.counts().items() if count and name not in learned}
     if not strange:

@@ -17,8 +17,17 @@ from uda.random import uniform
 from uda.ranges import Fraction
 from uda.ssl.objective import Info, Loss, Need, Objective, Views, refuse_options
 from uda.ssl.permutations import permutation_set
-from uda.ssl.tiles import jittered_tiles, resized, size_taken, some_gray, standardized, tile_side
-from uda.ssl.views import gray
+from uda.ssl.tiles import (
+    gray_cells,
+    jittered_tiles,
+    joined,
+    lattice,
+    resized,
+    size_taken,
+    some_gray,
+    standardized,
+    tile_side,
+)
 
 _JITTER, _HIDDEN = 11 / 75, 1024
 _WHOLE = 0.9
@@ -105,10 +114,8 @@ class Jigsaw(Objective):
     def _assembled(self, images: Tensor, draws: Tensor, batch: Batch, clock: Clock) -> Views:
         some = (draws[:, 1] * len(self.permutations)).long()
         answers = torch.where(draws[:, 0] < self.bias, 0, some)
-        tiles = lattice(images, self.grid)
         chosen = uniform(clock.seed, clock.step, batch.index, f"jigsaw gray/{batch.domain}", self.grid**2) < self.gray
-        grays = gray(tiles.flatten(0, 1)).unflatten(0, tiles.shape[:2])
-        tiles = torch.where(chosen[:, :, None, None, None], grays, tiles)
+        tiles = gray_cells(lattice(images, self.grid), chosen)
         puzzles = joined(permuted(tiles, self.permutations[answers]))
         # Images whose side is no multiple of the grid lose a pixel or two; ordered ones too, lest that tell them apart.
         lost = images.shape[-1] - puzzles.shape[-1]
@@ -137,16 +144,3 @@ class Jigsaw(Objective):
 def permuted(tiles: Tensor, orders: Tensor) -> Tensor:
     """Put tile orders[b, k] of each image at place k: (B, T, …) and (B, T) → (B, T, …)."""
     return tiles[torch.arange(len(tiles), device=tiles.device)[:, None], orders]
-
-
-def lattice(images: Tensor, grid: int) -> Tensor:
-    """Cut images into grid × grid tiles without gaps, row by row: (B, C, S, S) → (B, grid², C, S//grid, S//grid)."""
-    side = images.shape[-1] // grid
-    kept = images[..., : grid * side, : grid * side]
-    return kept.unflatten(2, (grid, side)).unflatten(4, (grid, side)).permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
-
-
-def joined(tiles: Tensor) -> Tensor:
-    """Put tiles together to an image, the inverse of `lattice`: (B, grid², C, t, t) → (B, C, grid · t, grid · t)."""
-    grid = math.isqrt(tiles.shape[1])
-    return tiles.unflatten(1, (grid, grid)).permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)

@@ -30,6 +30,7 @@ from uda.ssl.pixels import (
     solarize,
     where_chosen,
 )
+from uda.ssl.tiles import gray_cells, joined, lattice
 from uda.ssl.views import CropFlip, Glyph
 
 _PART = 2**16  # pixels of views that a CPU makes at a time, so that what lies between stays in its cache
@@ -43,8 +44,9 @@ class Contrast:
     scale, ratio: range of the crop's share of the area, and of width ÷ height; brightness, contrast, saturation:
     factors lie within 1 ± that; hue: largest turn, as a fraction of the circle; flip, jitter, gray, blur, solarize:
     probabilities; sigma: range of the blur's standard deviation in pixels, its kernel being cut off beyond 3 times the
-    largest. What is 0 costs nothing. The defaults are SimCLR's for CIFAR (half strength, no blur); larger images want
-    blur=0.5. Views of another `size` or `scale` want a name of their own, since draws go by names.
+    largest; gray_tiles: probability of each tile of a 3 × 3 grid to turn gray by itself, last of all (JiGen). What is 0
+    costs nothing. The defaults are SimCLR's for CIFAR (half strength, no blur); larger images want blur=0.5. Views of
+    another `size` or `scale` want a name of their own, since draws go by names.
     """
 
     size: int
@@ -61,6 +63,7 @@ class Contrast:
     blur: Fraction = 0.0
     sigma: tuple[Positive, Positive] = (0.1, 2.0)
     solarize: Fraction = 0.0
+    gray_tiles: Fraction = 0.0
     antialias: bool = True
 
     def __post_init__(self) -> None:
@@ -96,7 +99,12 @@ class Contrast:
 
         with _one_thread_each(batch.images) as threads:
             boxes = crop_boxes(draws[:, :BOX_DRAWS], batch.images.shape[2:], scale or self.scale, self.ratio)
-            return _in_parts(render, side, threads, batch.images, boxes, draws[:, BOX_DRAWS:])
+            views = _in_parts(render, side, threads, batch.images, boxes, draws[:, BOX_DRAWS:])
+        if self.gray_tiles:
+            chosen = uniform(clock.seed, clock.step, batch.index, f"gray tiles/{batch.domain}{view}", 9)
+            whole = side // 3 * 3  # a pixel or two beyond the tiles keep their color
+            views[..., :whole, :whole] = joined(gray_cells(lattice(views, 3), chosen < self.gray_tiles))
+        return views
 
     def rates(self, view: str) -> tuple[float, float]:
         """Return the probabilities of blur and solarization in the view of that name."""

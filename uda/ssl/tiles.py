@@ -1,5 +1,7 @@
 """Tiles of images, for puzzles: cutting, resizing, and what hides the shortcuts between neighbors."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -86,3 +88,22 @@ def size_taken(encoder: Encoder, cut_side: int, asked: int | None, option: str) 
     finally:
         encoder.train(training)
     return size
+
+
+def lattice(images: Tensor, grid: int) -> Tensor:
+    """Cut images into grid × grid tiles without gaps, row by row: (B, C, S, S) → (B, grid², C, S//grid, S//grid)."""
+    side = images.shape[-1] // grid
+    kept = images[..., : grid * side, : grid * side]
+    return kept.unflatten(2, (grid, side)).unflatten(4, (grid, side)).permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
+
+
+def joined(tiles: Tensor) -> Tensor:
+    """Put tiles together to an image, the inverse of `lattice`: (B, grid², C, t, t) → (B, C, grid · t, grid · t)."""
+    grid = math.isqrt(tiles.shape[1])
+    return tiles.unflatten(1, (grid, grid)).permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
+
+
+def gray_cells(tiles: Tensor, chosen: Tensor) -> Tensor:
+    """Take the color out of the chosen tiles: (B, T, 3, t, t) and (B, T) bool → (B, T, 3, t, t)."""
+    grays = gray(tiles.flatten(0, 1)).unflatten(0, tiles.shape[:2])
+    return torch.where(chosen[:, :, None, None, None], grays, tiles)

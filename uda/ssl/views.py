@@ -3,6 +3,7 @@
 All functions take (B, 3, H, W) uint8 and give (B, 3, S, S) float32 in [0, 1]; every image has its own parameters.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -138,6 +139,17 @@ class Glyph(NoAugmentation):
     def plain(self, images: Tensor) -> Tensor:
         """The central size × size pixels in gray."""
         return gray(center_crop(images, self.size))
+
+
+@dataclass(frozen=True)
+class OfFamily(NoAugmentation):
+    """Random views of a family (`uda.ssl.random_views`) as the task's own; in evaluation, the central crop."""
+
+    family: Callable[[Batch, Clock, str], Tensor]
+
+    def __call__(self, batch: Batch, clock: Clock, view: str = "") -> Tensor:
+        """(B, 3, H, W) uint8 → (B, 3, size, size) in [0, 1]."""
+        return self.family(batch, clock, f"own {view}")
 
 
 @dataclass(frozen=True)

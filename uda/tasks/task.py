@@ -1,6 +1,6 @@
 """The contract of a task: what the one training loop needs to know of it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -50,3 +50,14 @@ class Task(nn.Module):
     def evaluate(self) -> dict[str, float | None]:
         """Return the metrics of the task as it stands; an undefined figure is None."""
         raise TypeError(f"{type(self).__name__} defines no evaluate")
+
+
+def two_rates(
+    task: nn.Module, backbone: Iterable[nn.Parameter], backbone_scale: float, head_scale: float = 1.0
+) -> list[dict[str, Any]]:
+    """Return two parameter groups, the backbone's and all others', each with its part of the learning rate."""
+    first = [p for p in backbone if p.requires_grad]
+    known = {id(p) for p in first}
+    rest = [p for p in task.parameters() if p.requires_grad and id(p) not in known]
+    groups = [{"params": first, "lr_scale": backbone_scale}, {"params": rest, "lr_scale": head_scale}]
+    return [group for group in groups if group["params"]]

@@ -1,11 +1,13 @@
 """`history.csv`: one row a step, every loss term and, at evaluations, every metric."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+from uda.training.outputs import write_text
 
 
 class History:
@@ -51,3 +53,11 @@ class History:
     def read(self) -> pd.DataFrame:
         """Return the file as a table; empty where nothing was written."""
         return pd.read_csv(self.path) if self.path.exists() else pd.DataFrame()
+
+
+def join_histories(out: Path, folders: Mapping[int, Path]) -> None:
+    """Write the histories of several seeds, each in its folder, as one file in `out` with a column `seed`."""
+    found = {seed: History(folder / "history.csv", ()).read() for seed, folder in folders.items()}
+    frames = [frame.assign(seed=seed) for seed, frame in found.items() if len(frame)]
+    if frames:
+        write_text(out / "history.csv", pd.concat(frames).to_csv(index=False))

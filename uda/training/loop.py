@@ -50,6 +50,7 @@ class LoopOptions:
     progress: bool
     clip_norm: float = 0.0
     batch_setting: str = "--batch-size"
+    nesterov: bool = True
     select: str = ""  # the column of the history whose best evaluation is kept (`uda.training.selected`); "": none
 
 
@@ -170,7 +171,9 @@ def place(task: Task, options: LoopOptions, device: torch.device) -> None:
 def create_optimizers(task: Task, options: LoopOptions) -> dict[str, Optimizer]:
     """Return an optimizer for each of the task's players."""
     return {
-        name: create_optimizer(options.optimizer, groups, options.lr, options.momentum, options.weight_decay)
+        name: create_optimizer(
+            options.optimizer, groups, options.lr, options.momentum, options.weight_decay, options.nesterov
+        )
         for name, groups in task.players().items()
     }
 

@@ -11,15 +11,15 @@ OPTIMIZERS = ("sgd", "adamw", "lars")
 
 
 def create_optimizer(
-    name: str, groups: list[dict[str, Any]], lr: float, momentum: float, weight_decay: float
+    name: str, groups: list[dict[str, Any]], lr: float, momentum: float, weight_decay: float, nesterov: bool = True
 ) -> Optimizer:
-    """Return SGD with Nesterov momentum, AdamW or LARS, over groups that each carry an "lr_scale".
+    """Return SGD with (Nesterov) momentum, AdamW or LARS, over groups that each carry an "lr_scale".
 
     LARS (You, Gitman and Ginsburg, 2017) is for large batches. It adapts every rate but those of groups that bring a
     weight decay of 0 of their own (biases and normalization), which keep the plain one.
     """
     if name == "sgd":
-        return SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0, weight_decay=weight_decay)
+        return SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov and momentum > 0, weight_decay=weight_decay)
     if name == "lars":
         # timm's adapts only what decays: without this a weight decay of 0 for all would be plain SGD.
         groups = [group | {"always_adapt": group.get("weight_decay") != 0} for group in groups]

@@ -21,4 +21,14 @@ def constant(clock: Clock) -> float:
     return 1.0
 
 
-SCHEDULES: dict[str, Callable[[Clock], float]] = {"inverse": inverse, "cosine": cosine, "constant": constant}
+def step(clock: Clock) -> float:
+    """1, and a tenth over the last fifth of the run, as JiGen has it (Carlucci et al., CVPR 2019, section 4.2)."""
+    return 1.0 if 5 * clock.step < 4 * clock.total else 0.1
+
+
+SCHEDULES: dict[str, Callable[[Clock], float]] = {
+    "inverse": inverse,
+    "cosine": cosine,
+    "constant": constant,
+    "step": step,
+}

@@ -15,7 +15,7 @@ from uda.datasets.cache import default_cache_dir
 from uda.datasets.duplicates import THUMBNAIL, Pairs, near_duplicates
 from uda.datasets.sampling import spread
 from uda.datasets.streams import FrozenFeatures, Images, Subset
-from uda.experiments.parts import Domain, starting_encoder, training_view
+from uda.experiments.parts import Domain, pixel_view, starting_encoder, training_view
 from uda.experiments.unida.assemble import Inputs
 from uda.experiments.unida.domains import Domains
 from uda.metrics import proxy_a_distance
@@ -24,7 +24,6 @@ from uda.probes.frozen import compute_passes, image_ids, weights_hash
 from uda.recipe import UnidaRecipe
 from uda.report.preflight import KINDS
 from uda.ssl.objective import Objective
-from uda.ssl.views import AUGMENTATIONS
 from uda.tasks.unida import UniDA
 from uda.training.loop import LoopOptions
 from uda.training.outputs import write_json
@@ -48,7 +47,7 @@ def look_before(recipe: UnidaRecipe, domains: Domains, inputs: Inputs, device: t
     backbone = inputs.backbone or starting_encoder(recipe, 0)  # random weights too are the same for every seed
     key = (
         f"preflight 1 {domains.source.images.fingerprint} {domains.target.images.fingerprint} "
-        f"{weights_hash(backbone)} {backbone.name} {AUGMENTATIONS[recipe.data.augment](recipe.data.image_size)!r} "
+        f"{weights_hash(backbone)} {backbone.name} {pixel_view(recipe)!r} "
         f"{recipe.data.packed_size} {recipe.data.fit}"
     )
     found = _kept(key, lambda: _look(recipe, domains, inputs, backbone, device))

@@ -20,7 +20,7 @@ from uda.probes.answer import Answer
 from uda.probes.rejection import RULES, Rule, find_rule
 from uda.probes.selection import COLUMN, VALIDATORS, validate
 from uda.ssl.objective import Augment, Objective, assign_where_due
-from uda.tasks.task import Task
+from uda.tasks.task import Task, two_rates
 from uda.tasks.unida.evidence import gather
 from uda.tasks.unida.method import Features, Look, Method
 
@@ -108,11 +108,7 @@ class UniDA(Task):
 
     def players(self) -> dict[str, list[dict[str, Any]]]:
         """One player; the backbone's rate is a fraction of the heads'."""
-        backbone = [p for p in self.encoder.backbone_parameters() if p.requires_grad]
-        in_backbone = {id(p) for p in backbone}
-        heads = [p for p in self.parameters() if p.requires_grad and id(p) not in in_backbone]
-        groups = [{"params": backbone, "lr_scale": self.lr_scales[0]}, {"params": heads, "lr_scale": self.lr_scales[1]}]
-        return {"all": [group for group in groups if group["params"]]}
+        return {"all": two_rates(self, self.encoder.backbone_parameters(), *self.lr_scales)}
 
     def start(self) -> None:
         """Give batch norm the target's statistics, where the recipe wants that."""
