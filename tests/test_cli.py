@@ -212,7 +212,7 @@ def test_help_lists_tasks_methods_and_objectives(capsys: pytest.CaptureFixture[s
         command("--help")
     assert caught.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "tasks: unida, pretrain, probe, predict" in text
+    assert "tasks: unida, dg, pretrain, probe, predict" in text
     assert "source_only" in text
     assert "rotation" in text
 

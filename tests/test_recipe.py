@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 from uda.cli import parser
 from uda.flags import recipe_layers
-from uda.layers import assignment, configs_folder, is_frozen, named_data, published_layers, read_layer
+from uda.layers import (
+    assignment,
+    configs_folder,
+    is_frozen,
+    named_data,
+    published_layers,
+    read_layer,
+    replaced_objectives,
+)
 from uda.recipe import Recipe, Tree, build, differences
 from uda.ssl import OBJECTIVES
 from uda.tasks.unida import METHODS
@@ -240,3 +248,17 @@ def test_stored_squares_are_an_eighth_larger_than_the_view() -> None:
     assert build([]).data.packed_size == 256
     assert build([{"data": {"image_size": 32}}]).data.packed_size == 37  # 32·8/7 = 36.57
     assert build([{"data": {"stored_size": 300}}]).data.packed_size == 300
+
+
+def test_a_method_or_objective_of_ones_own_replaces_the_published_objectives() -> None:
+    published = [{"objectives": {"jigsaw": {"weight": "0.7"}}, "data": {"image_size": "32"}}, {"seeds": ["1"]}]
+    assert replaced_objectives(published, [{"method": {"temperature": "1"}}, {"data": {}}]) == published
+    without = [{"data": {"image_size": "32"}}, {"seeds": ["1"]}]
+    assert replaced_objectives(published, [{"method": "mixup"}]) == without
+    assert replaced_objectives(published, [{"objectives": {"rotation": {}}}]) == without
+    assert replaced_objectives(published, [{"method": "mixup"}, {"objectives": ["jigsaw"]}]) == published
+
+
+def test_options_of_views_go_with_the_family_that_had_them() -> None:
+    recipe = build([{"views": {"name": "contrast", "hue": "0.3"}}, {"views": {"name": "weak"}}])
+    assert recipe.views == {"name": "weak"}

@@ -1,4 +1,4 @@
-"""The Python interface of universal domain adaptation: `uda.adapt` and the result that it returns."""
+"""The Python interface of the tasks that name images: `uda.adapt`, and the result of a finished run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,16 +13,18 @@ from torch import Tensor
 from uda.datasets.given import given_images
 from uda.errors import UserError
 from uda.experiments import EXPERIMENTS
+from uda.experiments.dg.assemble import build_task as build_generalization
 from uda.experiments.experiment import Settings, read_metrics, run
 from uda.experiments.parts import dataset_name
+from uda.experiments.predict import classify
 from uda.experiments.unida.assemble import build_task
 from uda.experiments.unida.candidates import copy_candidates
-from uda.experiments.unida.predict import classify
 from uda.layers import Tree, is_frozen, layers_of_run, named_data, published_layers, read_layer
 from uda.nn.encoder import TimmEncoder, create_encoder
 from uda.places import check_out, choose_device, copy_run, new_folder, progress_shown
 from uda.probes.selection import LAST
-from uda.recipe import UnidaRecipe, build_as
+from uda.recipe import DgRecipe, UnidaRecipe, build, build_as
+from uda.tasks.dg import DomainGeneralization, SourceDomains
 from uda.tasks.unida import UniDA, UnidaData
 from uda.training.checkpoint import load_checkpoint
 from uda.training.selected import load_selected
@@ -36,13 +38,13 @@ class Result:
     """A finished run: its figures, and its model to classify other images with."""
 
     folder: Path
-    recipe: UnidaRecipe
+    recipe: UnidaRecipe | DgRecipe
     content: dict[str, Any]
     device: torch.device
 
     @property
     def metrics(self) -> dict[str, float | None]:
-        """The figures on the target domain; None where undefined."""
+        """The figures on the target domain (that was adapted to, or held out); None where undefined."""
         return self.content["metrics"]
 
     @property
@@ -132,16 +134,20 @@ def load_classifier(folder: str | Path, device: str | None = None) -> Result:
     content = read_metrics(path)
     if "sweep" in content:
         raise UserError(f"'{path}' holds a run for each combination of a sweep; name the folder of one of them")
-    if content["task"] != "unida":
-        raise UserError(f"'{path}' is a run of task '{content['task']}', which classifies nothing; name one of unida")
+    if content["task"] not in ("unida", "dg"):
+        raise UserError(
+            f"'{path}' is a run of task '{content['task']}', which classifies nothing; name one of unida or dg"
+        )
     if "pairs" in content:
         raise UserError(
             f"'{path}' holds a run for each pair of domains; name one: '{path / content['pairs'][0]['folder']}'"
         )
-    return Result(path, build_as(UnidaRecipe, [read_layer(path / "recipe.yaml")]), content, choose_device(device))
+    recipe = build([read_layer(path / "recipe.yaml")])
+    assert isinstance(recipe, UnidaRecipe | DgRecipe)
+    return Result(path, recipe, content, choose_device(device))
 
 
-def restore(result: Result) -> tuple[UniDA, TimmEncoder | None]:
+def restore(result: Result) -> tuple[UniDA | DomainGeneralization, TimmEncoder | None]:
     """Return a run's task with its trained weights, and in frozen mode the backbone that feeds it."""
     recipe, seed, folder = result.recipe, result.recipe.seeds[0], result.seed_folder
     # The run's own export stands in for the weights that it started from, which may not be on this machine.
@@ -153,7 +159,12 @@ def restore(result: Result) -> tuple[UniDA, TimmEncoder | None]:
     counts = result.content["images"]
     source, target = _Counted(counts["source"]), _Counted(counts["target"])
     nothing = np.full(0, -1, dtype=np.int64)
-    task = build_task(own, UnidaData(source, nothing, target, nothing, result.classes), backbone, seed)
+    task: UniDA | DomainGeneralization
+    if isinstance(own, DgRecipe):
+        data = SourceDomains(source, nothing, nothing, nothing, target, nothing, result.classes)
+        task = build_generalization(own, data, seed)
+    else:
+        task = build_task(own, UnidaData(source, nothing, target, nothing, result.classes), backbone, seed)
     if recipe.selection != LAST:
         load_selected(folder, task, None)
     elif load_checkpoint(folder / "checkpoint", task, {}, None) is None:

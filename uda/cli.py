@@ -53,7 +53,8 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--target",
         metavar="T",
-        help="dataset/domain, a bare domain of the source's data set, a folder, or all: every pair",
+        help="dataset/domain, a bare domain of the source's data set, a folder, or all: every pair (dg: every domain "
+        "held out in turn)",
     )
     add("--setting", help="the data set's published label sets: closed, partial, open, open-partial")
     add("--split", help="4/3/3 (shared/source-private/target-private, alphabetically) or a YAML file of class names")
@@ -165,7 +166,8 @@ def run_experiment(flags: argparse.Namespace) -> None:
 
     layers = recipe_layers(flags)
     recipe = build(layers)
-    out = output_folder(flags, recipe.method["name"] if recipe.task == "unida" else None)
+    named = {"unida": [recipe.method["name"]], "dg": [recipe.method["name"], *recipe.objectives]}.get(recipe.task, [])
+    out = output_folder(flags, "-".join(named[: 1 if flags.objective else None]))
     if flags.sweep and flags.compare is not None:
         raise UserError("--sweep tables its combinations beside each other and takes no --compare; give one of the two")
     if flags.sweep and is_for_pairs(recipe):
@@ -229,7 +231,13 @@ def run_predict(flags: argparse.Namespace) -> None:
         print(f"warning: {counted(len(unreadable), 'unreadable file')} left out → {out / 'unreadable.csv'}")
 
 
-TASKS = {"unida": run_experiment, "pretrain": run_experiment, "probe": run_experiment, "predict": run_predict}
+TASKS = {
+    "unida": run_experiment,
+    "dg": run_experiment,
+    "pretrain": run_experiment,
+    "probe": run_experiment,
+    "predict": run_predict,
+}
 
 
 def output_folder(flags: argparse.Namespace, method: str | None) -> Path:

@@ -17,6 +17,7 @@ from uda.layers import (
     named_size,
     published_layers,
     read_layer,
+    replaced_objectives,
     written_out,
 )
 from uda.places import check_out
@@ -45,7 +46,8 @@ def recipe_layers(flags: argparse.Namespace) -> list[dict[str, Any]]:
     given = [*layers_of_run(given), *given]
     names = dataset_name(*named_data(given))
     task: list[dict[str, Any]] = [{"task": flags.task}]
-    return [*task, *published_layers(flags.task, names, is_frozen(given), named_size(given)), *given]
+    published = published_layers(flags.task, names, is_frozen(given), named_size(given))
+    return [*task, *replaced_objectives(published, given), *given]
 
 
 def flag_layer(flags: argparse.Namespace) -> dict[str, Any]:
@@ -117,6 +119,8 @@ def _bare(recipe: Recipe) -> dict[str, Any]:
     """Return what is left of a recipe without self-supervision: the supervised part, or the weights as they come."""
     if recipe.task == "unida":
         return {"method": "source_only"}
+    if recipe.task == "dg":
+        return {"method": "deepall", "compat": "paper"}
     return {} if recipe.method["name"] == "supervised" else {"training": {"steps": 0}}
 
 

@@ -25,7 +25,8 @@ def print_figures(content: Mapping[str, Any], out: Path) -> None:
     else:
         print_answers(content)
     if "pairs" in content:
-        print(f"\n{mean_table(content, PRINTED).to_string(index=False)}")
+        columns = [name for name in PRINTED if name in content["metrics"]] or None
+        print(f"\n{mean_table(content, columns).to_string(index=False)}")
     for warning in content.get("warnings", ()):
         print(f"warning: {warning}")
     if "difference" in content:

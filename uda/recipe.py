@@ -5,20 +5,30 @@ parsed by the type of its field, so `1e-3` is a number and `no` stays text where
 """
 
 import hashlib
-import inspect
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from uda.errors import UserError, unknown_name
-from uda.layers import Tree, assignment, one_rate, parsed, published_layers, read_layer, written_out
+from uda.layers import (
+    Tree,
+    assignment,
+    for_kind,
+    one_rate,
+    options_model,
+    parsed,
+    published_layers,
+    read_layer,
+    written_out,
+)
 from uda.probes.rejection import find_rule
 from uda.probes.selection import LAST, find_validator
 from uda.sections import (
+    DomainsRecipe,
     EncoderRecipe,
     ImagesRecipe,
     PairRecipe,
@@ -32,6 +42,7 @@ from uda.tasks import METHODS, find_method
 
 __all__ = [
     "RECIPES",
+    "DgRecipe",
     "PretrainRecipe",
     "ProbeRecipe",
     "Recipe",
@@ -126,7 +137,36 @@ class ProbeRecipe(Recipe):
     data: PoolRecipe = PoolRecipe()
 
 
-RECIPES: dict[str, type[Recipe]] = {"unida": UnidaRecipe, "pretrain": PretrainRecipe, "probe": ProbeRecipe}
+class DgRecipe(Recipe):
+    """Domain generalization.
+
+    selection: which evaluation's weights are the answer: the last one's, the best by accuracy on source images that
+    were not trained on, or the best by the mean accuracy on each source domain when trained on the others. compat: of
+    re-assembled puzzles the class loss takes the ordered ones (the paper's form), or all (the released code's).
+    adapt: the target's unlabelled images are learned from too, with `entropy_weight` on the entropy of their classes.
+    """
+
+    task: Literal["dg"] = "dg"
+    data: DomainsRecipe = DomainsRecipe()
+    selection: Literal["last", "source", "leave_one_out"] = "last"
+    compat: Literal["paper", "official"] = "paper"
+    adapt: bool = False
+    entropy_weight: float = Field(0.1, ge=0)
+
+    def identity(self) -> Tree:
+        """Return all that decides the numbers of one seed; with a selection, so does what there is to select from."""
+        content = super().identity()
+        if self.selection != LAST:
+            content["training"]["evaluate_every"] = self.training.evaluate_every
+        return content
+
+
+RECIPES: dict[str, type[Recipe]] = {
+    "unida": UnidaRecipe,
+    "pretrain": PretrainRecipe,
+    "probe": ProbeRecipe,
+    "dg": DgRecipe,
+}
 
 
 def build(layers: Iterable[Tree]) -> Recipe:
@@ -136,10 +176,10 @@ def build(layers: Iterable[Tree]) -> Recipe:
     model = RECIPES.get(task)
     if model is None:
         raise unknown_name("task", task, RECIPES, "--help describes them")
-    named = [layer["method"]["name"] for layer in written if (layer.get("method") or {}).get("name")]
     merged: Tree = {}
-    for layer in written:
-        merged = _merge(merged, _for_method(layer, task, str(named[-1])) if named else layer)
+    written = for_kind(written, "method", lambda name: find_method(task, name))
+    for layer in for_kind(written, "views", find_random_views):
+        merged = _merge(merged, layer)
     method = dict(merged.get("method") or {})
     views = dict(merged.get("views") or {})
     parts = _Parts(
@@ -161,7 +201,7 @@ def build(layers: Iterable[Tree]) -> Recipe:
     recipe.views = _with_options(parts.views, views, "views")
     for name, objective in parts.objectives.items():
         given = _validated(
-            _options_model(objective, name, weight=objective.default_weight),
+            options_model(objective, name, weight=objective.default_weight),
             merged["objectives"][name],
             f"objectives.{name}.",
         )
@@ -189,7 +229,7 @@ class _Parts:
 def _with_options(kind: type, values: Tree, section: str) -> Tree:
     """Return a section with its name and all options of its class, those not given at their defaults."""
     given = {key: value for key, value in values.items() if key != "name"}
-    return {"name": values["name"]} | _validated(_options_model(kind, section), given, f"{section}.").model_dump()
+    return {"name": values["name"]} | _validated(options_model(kind, section), given, f"{section}.").model_dump()
 
 
 def differences(a: Recipe, b: Recipe) -> list[str]:
@@ -214,46 +254,16 @@ def _merge(below: Tree, above: Tree) -> Tree:
     return merged
 
 
-def _for_method(layer: Tree, task: str, name: str) -> Tree:
-    """Return a layer without the options of a method that `name` replaces, but for those that both have.
-
-    A layer that names no method speaks of the one in force, and a key that no method has stays: both are checked later.
-    """
-    method = layer.get("method") or {}
-    if method.get("name") in (None, name):
-        return layer
-    old = _options_model(find_method(task, str(method["name"])), "method").model_fields
-    new = _options_model(find_method(task, name), "method").model_fields
-    return layer | {"method": {key: value for key, value in method.items() if key in new or key not in old}}
-
-
-def _options_model(kind: type, name: str, **extra: Any) -> type[BaseModel]:
-    """Return a model of a constructor's keyword-only arguments: their defaults live there and nowhere else.
-
-    Where it passes others on (`**`), the constructor above says which those are.
-    """
-    fields: dict[str, Any] = {}
-    for constructor in (vars(each)["__init__"] for each in kind.__mro__ if "__init__" in vars(each)):
-        hints = get_type_hints(constructor, include_extras=True)
-        parameters = inspect.signature(constructor).parameters.values()
-        own = {p.name: (hints[p.name], p.default) for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
-        fields = own | fields
-        if all(p.kind is not inspect.Parameter.VAR_KEYWORD for p in parameters):
-            break
-    fields |= {key: (Annotated[type(value), Field(ge=0)], value) for key, value in extra.items()}
-    return create_model(name, __config__=ConfigDict(extra="forbid", allow_inf_nan=False), **fields)
-
-
 def _check_keys(tree: Tree, model: type[Recipe], parts: _Parts) -> None:
     """Refuse a key that no recipe of the task has, naming the nearest."""
     sections = {name: type(field.default) for name, field in model.model_fields.items()}
     sections = {name: kind for name, kind in sections.items() if issubclass(kind, BaseModel)}
     known = {name for name in model.model_fields if name not in sections} | {"method.name", "views.name"}
     known |= {f"{section}.{field}" for section, kind in sections.items() for field in kind.model_fields}
-    known |= {f"method.{field}" for field in _options_model(parts.method, "method").model_fields}
-    known |= {f"views.{field}" for field in _options_model(parts.views, "views").model_fields}
+    known |= {f"method.{field}" for field in options_model(parts.method, "method").model_fields}
+    known |= {f"views.{field}" for field in options_model(parts.views, "views").model_fields}
     for name, objective in parts.objectives.items():
-        fields = _options_model(objective, name, weight=1.0).model_fields
+        fields = options_model(objective, name, weight=1.0).model_fields
         known |= {f"objectives.{name}", *(f"objectives.{name}.{field}" for field in fields)}
     for key in _flat(tree):
         if key not in known:

@@ -12,8 +12,8 @@ import uda
 from tests.tiny import SIZE, command, draw_classes, tiny_recipe, tiny_task
 from uda.datasets.given import given_images
 from uda.errors import UserError
-from uda.experiments.unida import predict
-from uda.experiments.unida.predict import classify
+from uda.experiments import predict
+from uda.experiments.predict import classify
 
 # what may be given
 

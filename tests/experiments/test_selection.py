@@ -17,11 +17,12 @@ from tests.tiny import assert_same_run, tiny_domains, tiny_recipe
 from uda.errors import UserError
 from uda.experiments.experiment import Settings, run_arm
 from uda.experiments.parts import write_backbone
+from uda.experiments.predict import predictions_table
 from uda.experiments.selection import mean_selection, selection_content
 from uda.experiments.unida.assemble import Inputs
 from uda.experiments.unida.domains import Domains
 from uda.experiments.unida.experiment import UnidaExperiment
-from uda.experiments.unida.outputs import backbone_of, predictions_table
+from uda.experiments.unida.outputs import backbone_of
 from uda.recipe import UnidaRecipe, differences
 from uda.tasks.unida import UniDA
 from uda.training.checkpoint import saved_steps

@@ -1,5 +1,6 @@
 """How a task is run from its recipe to its output folder; one experiment a task."""
 
+from uda.experiments.dg.experiment import DgExperiment
 from uda.experiments.experiment import Experiment
 from uda.experiments.pretrain.experiment import PretrainExperiment
 from uda.experiments.probe.experiment import ProbeExperiment
@@ -9,4 +10,5 @@ EXPERIMENTS: dict[str, Experiment] = {
     "unida": UnidaExperiment(),
     "pretrain": PretrainExperiment(),
     "probe": ProbeExperiment(),
+    "dg": DgExperiment(),
 }

@@ -22,7 +22,7 @@ def summary_content(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     first = seeds[0]
     per_seed = {name: [seed["metrics"][name] for seed in seeds] for name in first["metrics"]}
     own = {"seeds", "metrics", "std", "ci95", "ci95_kind", "per_seed", "warnings"}
-    own |= {"rejection", "by_rejection", "selection", "unknown_share", "answers"}
+    own |= {"rejection", "by_rejection", "selection", "unknown_share", "answers", "chosen"}
     content = {key: value for key, value in first.items() if key not in own}
     content |= {
         "seeds": [seed["seeds"][0] for seed in seeds],

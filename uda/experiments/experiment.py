@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-import pandas as pd
 import torch
 
 from uda.datasets.cache import Unreadable
 from uda.errors import UserError
 from uda.experiments.content import difference_content, summary_content
 from uda.recipe import Recipe
+from uda.report.page import Section
 from uda.report.summary import ArmSummary, write_summary_report
 from uda.tasks.task import Task
 from uda.training.checkpoint import Identity
+from uda.training.history import join_histories
 from uda.training.loop import LoopOptions, train
 from uda.training.outputs import write_json, write_text
 
@@ -127,6 +128,10 @@ class Experiment:
         """Return intervals of the difference of two runs over test images, where both have classified the same ones."""
         return {}
 
+    def beside(self, ours: SeedResult, theirs: SeedResult) -> Sequence[Section]:
+        """Return what the page above two arms shows of both on the same images."""
+        return ()
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -168,7 +173,8 @@ def run(
     difference = difference_content(arm.content, other.content, experiment.over_images(arm.seeds[0], other.seeds[0]))
     arm.content["difference"] = difference
     write_json(out / "metrics.json", arm.content)
-    write_arm_summary(experiment, out, [arm, other], difference)
+    beside = experiment.beside(arm.seeds[0], other.seeds[0])
+    write_arm_summary(experiment, out, [arm, other], difference, beside)
     return arm.content
 
 
@@ -205,7 +211,7 @@ def run_arm(
         return Arm(recipe, loaded, seeds, seeds[0].content)
     arm = Arm(recipe, loaded, seeds, summary_content([seed.content for seed in seeds]))
     write_json(out / "metrics.json", arm.content)
-    write_histories(out, seeds)
+    join_histories(out, {seed.seed: seed.folder for seed in seeds})
     write_arm_summary(experiment, out, [arm], None)
     return arm
 
@@ -256,38 +262,28 @@ def loop_options(recipe: Recipe, seed: int, settings: Settings) -> LoopOptions:
         channels_last=training.channels_last,
         progress=settings.progress,
         clip_norm=training.clip_norm,
+        nesterov=training.nesterov,
     )
 
 
 def write_arm_summary(
-    experiment: Experiment, out: Path, arms: Sequence[Arm], difference: Mapping[str, Any] | None
+    experiment: Experiment,
+    out: Path,
+    arms: Sequence[Arm],
+    difference: Mapping[str, Any] | None,
+    beside: Sequence[Section] = (),
 ) -> None:
     """Write the page above seeds and arms."""
     rows = []
     for arm in arms:
         links = [f"{seed.folder.relative_to(out)}/report.html" for seed in arm.seeds if seed.folder != out]
-        content = arm.content
-        rows.append(
-            ArmSummary(
-                content["method"], content["metrics"], content["std"], content["ci95"], content["seeds"],
-                content["per_seed"], links,
-            )
-        )  # fmt: skip
-    name = "summary.html" if len(arms[0].seeds) == 1 else "report.html"
+        c = arm.content
+        rows.append(ArmSummary(c["method"], c["metrics"], c["std"], c["ci95"], c["seeds"], c["per_seed"], links))
     first = arms[0]
+    name = "summary.html" if len(first.seeds) == 1 else "report.html"
     notes = (*first.loaded.lines, *first.loaded.warnings)
-    dumped = first.recipe.model_dump(mode="json")
-    found = [] if difference is None else [difference]
-    write_summary_report(out / name, first.loaded.title, rows, found, dumped, notes, experiment.headline)
-
-
-def write_histories(out: Path, seeds: Sequence[SeedResult]) -> None:
-    """Write the seeds' histories as one file with a column `seed`."""
-    frames = [
-        pd.read_csv(s.folder / "history.csv").assign(seed=s.seed) for s in seeds if (s.folder / "history.csv").exists()
-    ]
-    if frames:
-        write_text(out / "history.csv", pd.concat(frames).to_csv(index=False))
+    recipe, found = first.recipe.model_dump(mode="json"), [] if difference is None else [difference]
+    write_summary_report(out / name, first.loaded.title, rows, found, recipe, notes, experiment.headline, beside)
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from uda.recipe import Recipe
 from uda.report import formats, tables
 from uda.report.pairs import PairsReport, frames, tidy, write_pairs_report
 from uda.report.published import matching, otherwise
-from uda.sections import PairRecipe
+from uda.sections import DomainsRecipe, EndsRecipe
 from uda.training.outputs import write_json, write_text
 
 Pair = tuple[NamedDomain, NamedDomain]
@@ -20,7 +20,9 @@ Pair = tuple[NamedDomain, NamedDomain]
 
 def is_for_pairs(recipe: Recipe) -> bool:
     """Return whether a recipe names every pair of domains rather than one."""
-    return isinstance(recipe.data, PairRecipe) and (names_all(recipe.data.source) or names_all(recipe.data.target))
+    if isinstance(recipe.data, DomainsRecipe):  # its source is all domains but one in any case
+        return names_all(recipe.data.target)
+    return isinstance(recipe.data, EndsRecipe) and (names_all(recipe.data.source) or names_all(recipe.data.target))
 
 
 def run_pairs(
@@ -31,7 +33,7 @@ def run_pairs(
     All pairs are looked up before the first is run. With resume, finished pairs are kept and others continued;
     UserError where one was begun with another recipe. The tables are written when all pairs are there.
     """
-    assert isinstance(recipe.data, PairRecipe)
+    assert isinstance(recipe.data, EndsRecipe)
     ends = (recipe.data.source, recipe.data.target)
     if (
         baseline is not None
@@ -40,7 +42,7 @@ def run_pairs(
         raise UserError(
             "--compare cannot change source and target of every pair; leave data.source and data.target out"
         )
-    pairs = _by_folder(domain_pairs(*ends, recipe.data.root))
+    pairs = _by_folder(domain_pairs(*ends, recipe.data.root, isinstance(recipe.data, DomainsRecipe)))
     members = {folder: _member(folder, pair, recipe, baseline) for folder, pair in pairs.items()}
     check_series(experiment, members.values(), out, settings)
     (out / BASELINE if baseline else out).mkdir(parents=True, exist_ok=True)
@@ -94,7 +96,7 @@ def _arm(found: dict[str, dict[str, Any]], pairs: dict[str, Pair], recipe: Recip
     for row in content["pairs"]:
         source, target = pairs[row["folder"]]
         row |= {"pair": _title((source, target)), "domains": [source.short, target.short]}
-    assert isinstance(recipe.data, PairRecipe)
+    assert isinstance(recipe.data, EndsRecipe)
     return content | {"source": recipe.data.source, "target": recipe.data.target}
 
 
@@ -106,9 +108,8 @@ def _dataset(pairs: list[Pair]) -> str | None:
 
 def _write(experiment: Experiment, recipe: Recipe, out: Path, arms: list[dict[str, Any]], dataset: str | None) -> None:
     """Write the tables and, last, `metrics.json`."""
-    assert isinstance(recipe.data, PairRecipe)
-    otherwise_made = recipe.data.split or recipe.data.target_labels or recipe.data.labelled_target
-    published = [] if otherwise_made else matching(recipe.task, dataset, arms[0]["setting"])
+    assert isinstance(recipe.data, EndsRecipe)
+    published = matching(recipe.task, dataset, arms[0]["setting"]) if recipe.data.as_published else []
     encoder = recipe.encoder.model_dump()
     notes = [otherwise(entry, encoder, recipe.training.steps, recipe.data.image_size) for entry in published]
     title = f"{recipe.data.source} → {recipe.data.target}: {arms[0]['method']}"

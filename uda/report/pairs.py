@@ -186,12 +186,11 @@ def write_pairs_report(path: Path, report: PairsReport) -> None:
     )
     caption = f"{tables.readable(metric)} of {ours['method']}: mean, 95 % interval and single seeds (dots)"
     links = "".join(f"<li>{page.link(row['pair'], row['folder'] + '/report.html')}</li>" for row in ours["pairs"])
+    note = tables.ORACLE_NOTE if "nmi" in ours["metrics"] else ""
     means_of = f"Means over {len(ours['pairs'])} pairs."
     comparing = " A difference is shown only where its interval leaves out zero." * ("difference" in ours)
     sections = [
-        Section(
-            "Answer", f"{means_of} {tables.ORACLE_NOTE}", [Figure(bars, caption, caption)], lead=page.cards(values)
-        ),
+        Section("Answer", f"{means_of} {note}", [Figure(bars, caption, caption)], lead=page.cards(values)),
         Section(
             "Tables", f"They lie beside this page as table.csv, table.md and table.tex.{comparing}", (), frames(report)
         ),

@@ -37,11 +37,12 @@ def write_summary_report(
     recipe: Mapping[str, Any] | None = None,
     notes: Sequence[str] = (),
     headline: str = "universal_score",
+    beside: Sequence[Section] = (),
 ) -> None:
     """Write the page above several seeds or arms: means and spreads, intervals, the paired difference, links.
 
     rows: one for each arm, the one of interest first; differences: of that one to others, each as in
-    `tables.difference_table`, with "against" naming the other arm.
+    `tables.difference_table`, with "against" naming the other arm; beside: what is shown of two arms side by side.
     """
     # Two arms of one method bear the same name; the second is numbered.
     names = [
@@ -61,8 +62,9 @@ def write_summary_report(
         scale,
     )
     caption = f"{tables.readable(headline)}: mean, 95 % interval (where there is one) and single seeds (dots)"
-    sections = [Section("Answer", tables.ORACLE_NOTE, [Figure(bars, caption, caption)], [compared])]
-    sections += map(comparison_section, differences)
+    note = tables.ORACLE_NOTE if any("nmi" in arm.metrics for arm in rows) else ""
+    sections = [Section("Answer", note, [Figure(bars, caption, caption)], [compared])]
+    sections += [*map(comparison_section, differences), *beside]
     for name, arm in zip(names, rows, strict=True):
         measured = tables.metrics_table(arm.metrics, arm.std, arm.ci95)
         measured.attrs["caption"] = f"Over {counted(len(arm.seeds), 'seed')}"

@@ -43,6 +43,13 @@ METRICS: dict[str, Metric] = {
     "oscr": Metric(
         "OSCR", "Area under correct-and-accepted share of known images against accepted share of unknown ones."
     ),
+    "source_accuracy": Metric(
+        "Source accuracy", "Share named right of the source images that were kept from training."
+    ),
+    "leave_one_out_accuracy": Metric(
+        "Leave-one-domain-out accuracy", "Mean accuracy on each source domain of a run trained on the others."
+    ),
+    "ece": Metric("Calibration error", "Mean distance of confidence and accuracy over 15 bins of confidence."),
     "accuracy": Metric("Accuracy", "Share of test images that the trained classifier names right."),
     "knn_accuracy": Metric("kNN accuracy", "Share of images whose nearest neighbors' labels give the right one."),
     "linear_accuracy": Metric("Linear accuracy", "Share named right by a linear classifier on the frozen features."),

@@ -3,12 +3,13 @@
 from typing import Any
 
 from uda.errors import unknown_name
-from uda.tasks import pretrain, probe, unida
+from uda.tasks import dg, pretrain, probe, unida
 
 METHODS: dict[str, dict[str, type]] = {
     "unida": unida.METHODS,
     "pretrain": pretrain.METHODS,
     "probe": probe.METHODS,
+    "dg": dg.METHODS,
 }
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from uda.experiments.content import environment
+from uda.experiments.predict import UNKNOWN
 from uda.experiments.selection import selection_content
 from uda.experiments.unida.assemble import method_label
 from uda.experiments.unida.domains import Domains
-from uda.experiments.unida.outputs import UNKNOWN
 from uda.metrics import UNIDA_METRICS, bootstrap_ci, unida_metrics
 from uda.probes.rejection import otsu_or_none
 from uda.probes.unknown_share import unknown_share

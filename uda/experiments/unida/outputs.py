@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from uda.datasets.sampling import spread
 from uda.datasets.streams import Subset
 from uda.experiments.parts import thumbnails, write_backbone
+from uda.experiments.predict import predictions_table
 from uda.experiments.unida.assemble import Inputs
 from uda.experiments.unida.candidates import CANDIDATES, candidates_part, find_candidates
 from uda.experiments.unida.domains import Domains
@@ -25,7 +25,6 @@ from uda.training.outputs import write_text
 
 PAIRS = 6
 """Near-duplicates of each kind that the report shows."""
-UNKNOWN = "unknown"
 
 
 def write_seed_outputs(
@@ -98,16 +97,3 @@ def backbone_of(task: UniDA, inputs: Inputs) -> TimmEncoder:
     backbone = inputs.backbone or task.encoder
     assert isinstance(backbone, TimmEncoder)
     return backbone
-
-
-def predictions_table(paths: tuple[str, ...], answer: Answer, class_names: tuple[str, ...]) -> pd.DataFrame:
-    """Return path, label (a class name or `unknown`), confidence of the best known class, and unknown score."""
-    names = np.array([*class_names, UNKNOWN], dtype=object)
-    return pd.DataFrame(
-        {
-            "path": paths,
-            "label": names[answer.predictions],
-            "confidence": answer.confidences,
-            "unknown_score": answer.scores,
-        }
-    )

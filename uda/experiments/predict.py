@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -11,19 +12,20 @@ from torch import Tensor
 from uda.datasets.cache import Unreadable, check_unreadable
 from uda.datasets.packed import PackedImages, cpu_count
 from uda.datasets.packing import Runner, decoded
+from uda.datasets.streams import Images
 from uda.datasets.table import ImageTable
-from uda.experiments.unida.outputs import predictions_table
+from uda.experiments.parts import pixel_view
 from uda.nn.encoder import TimmEncoder
-from uda.recipe import UnidaRecipe
-from uda.ssl.views import AUGMENTATIONS
-from uda.tasks.unida import UniDA
+from uda.probes.answer import Answer
+from uda.recipe import Recipe
 
+UNKNOWN = "unknown"
 _CHUNK = 256  # images in memory at once
 
 
 @dataclass(frozen=True)
 class InMemory:
-    """Some pixels (B, 3, H, W), or in frozen mode features (B, 1, D), as `UniDA.answer` reads them."""
+    """Some pixels (B, 3, H, W), or in frozen mode features (B, 1, D), as a task's `answer` reads them."""
 
     rows: Tensor
 
@@ -35,10 +37,19 @@ class InMemory:
         return self.rows[torch.from_numpy(rows)]
 
 
+class Classifying(Protocol):
+    """A task that names images: universal adaptation, domain generalization."""
+
+    threshold: Tensor
+
+    def answer(self, images: Images, threshold: float | None = None) -> Answer:
+        """Return what the model says of images, rejecting those above the threshold."""
+
+
 def classify(
-    task: UniDA,
+    task: Classifying,
     backbone: TimmEncoder | None,
-    recipe: UnidaRecipe,
+    recipe: Recipe,
     table: ImageTable,
     class_names: tuple[str, ...],
     strict: bool,
@@ -49,7 +60,7 @@ def classify(
     backbone: what computes the features in frozen mode, else None. Files are decoded as training decodes them, but not
     kept in the cache. UserError if no image is readable, or if `strict` and any is not.
     """
-    device, plain = task.threshold.device, AUGMENTATIONS[recipe.data.augment](recipe.data.image_size).plain
+    device, plain = task.threshold.device, pixel_view(recipe).plain
     if backbone is not None:
         backbone = backbone.to(device).eval()
     parts: list[pd.DataFrame] = []
@@ -88,3 +99,16 @@ def _chunks(
             paths, images = [], []
     if images:
         yield tuple(paths), PackedImages.from_arrays(images)
+
+
+def predictions_table(paths: tuple[str, ...], answer: Answer, class_names: tuple[str, ...]) -> pd.DataFrame:
+    """Return path, label (a class name or `unknown`), confidence of the best known class, and unknown score."""
+    names = np.array([*class_names, UNKNOWN], dtype=object)
+    return pd.DataFrame(
+        {
+            "path": paths,
+            "label": names[answer.predictions],
+            "confidence": answer.confidences,
+            "unknown_score": answer.scores,
+        }
+    )

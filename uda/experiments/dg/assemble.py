@@ -1,0 +1,113 @@
+"""From a recipe and domains to a task that is ready to train."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from uda.datasets.sampling import held_out
+from uda.datasets.streams import Concatenated, Images
+from uda.errors import UserError
+from uda.experiments.dg.domains import Domains
+from uda.experiments.experiment import Settings
+from uda.experiments.parts import (
+    build_objectives,
+    check_sizes,
+    pixel_view,
+    random_view,
+    square,
+    starting_encoder,
+)
+from uda.random import derived_seed
+from uda.recipe import DgRecipe
+from uda.ssl import Info
+from uda.tasks import find_method
+from uda.tasks.dg import DomainGeneralization, SourceDomains
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Squares that views are cut from: all source domains one after the other, and the target."""
+
+    source: Images
+    target: Images
+
+
+def check_recipe(recipe: DgRecipe) -> None:
+    """Refuse, before anything is read or trained, parts that do not fit together."""
+    if recipe.encoder.freeze or recipe.encoder.adapter:
+        raise UserError("domain generalization moves the backbone; leave --freeze and encoder.adapter out")
+    if recipe.encoder.batch_statistics == "target":
+        raise UserError(
+            "encoder.batch_statistics=target looks at the domain that is held out; domain generalization tests with "
+            "running statistics, so leave it out"
+        )
+    if recipe.compat == "official" and not assembled(recipe):
+        raise UserError(
+            "compat=official is about which images of a re-assembled puzzle are classified; add --objective jigsaw, or "
+            "leave it out"
+        )
+    if recipe.selection == "source" and not recipe.data.validation:
+        raise UserError("selection=source chooses by source images not trained on; set data.validation=0.1")
+    if recipe.adapt and not (recipe.objectives or recipe.entropy_weight):
+        raise UserError("adapt=true has nothing to learn from the target; give an --objective or an entropy_weight")
+    check_sizes(recipe)
+
+
+def assembled(recipe: DgRecipe) -> bool:
+    """Return whether one of the objectives is a re-assembled puzzle."""
+    return any(options.get("form") == "assembled" for options in recipe.objectives.values())
+
+
+def method_label(recipe: DgRecipe) -> str:
+    """Return the method's name as reports print it, with what it must not be compared without saying."""
+    name = "+".join([recipe.method["name"], *recipe.objectives])
+    said = [*(["class loss on all images"] if recipe.compat == "official" else [])]
+    said += ["target images used"] if recipe.adapt else []
+    return f"{name} ({', '.join(said)})" if said else name
+
+
+def prepare_inputs(recipe: DgRecipe, domains: Domains, settings: Settings) -> Inputs:
+    """Lay out squares, on the GPU where they fit."""
+    source = Concatenated(tuple(square(recipe, side.images, settings.device) for side in domains.sources))
+    return Inputs(source, square(recipe, domains.target.images, settings.device))
+
+
+def source_domains(recipe: DgRecipe, domains: Domains, inputs: Inputs) -> SourceDomains:
+    """Return what the task holds; validation images are a share of every class of every domain."""
+    labels, of_domain = domains.labels, domains.domain_of
+    strata = np.where(labels >= 0, labels * len(domains.sources) + of_domain, -1)
+    return SourceDomains(
+        inputs.source,
+        labels,
+        of_domain,
+        held_out(strata, recipe.data.validation),
+        inputs.target,
+        domains.target.table.labels,
+        domains.class_names,
+    )
+
+
+def build_task(recipe: DgRecipe, data: SourceDomains, seed: int) -> DomainGeneralization:
+    """Return the task with its initial weights, which depend on the seed alone: arms of a comparison share them."""
+    encoder = starting_encoder(recipe, seed)
+    torch.manual_seed(derived_seed(seed, 0, "initial classifier"))
+    method = find_method("dg", recipe.method["name"])(encoder, len(data.class_names), **recipe.method_options)
+    view = pixel_view(recipe)
+    seen = len(data.source) + (len(data.target) if recipe.adapt else 0)
+    n_classes = 0 if recipe.adapt else len(data.class_names)
+    info = Info(seen, n_classes, recipe.data.image_size, seed, view, random_view(recipe))
+    return DomainGeneralization(
+        encoder,
+        method,
+        build_objectives(recipe, encoder, info),
+        data,
+        view,
+        recipe.training.batch_size,
+        seed,
+        draw=recipe.data.draw,
+        on_all=recipe.compat == "official",
+        adapt=recipe.adapt,
+        entropy_weight=recipe.entropy_weight,
+        backbone_lr_scale=recipe.training.backbone_lr_scale,
+    )

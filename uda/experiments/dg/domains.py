@@ -1,0 +1,122 @@
+"""From the names in a recipe to the domains to learn from and the one that is held out, decoded."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from uda.datasets.cache import Unreadable
+from uda.datasets.folders import alphabetical
+from uda.datasets.pairs import names_all
+from uda.datasets.resolve import resolve
+from uda.datasets.table import ImageTable
+from uda.errors import UserError
+from uda.experiments.parts import Domain, load_domain
+from uda.experiments.pool import strangers
+from uda.sections import DomainsRecipe
+from uda.wording import counted
+
+
+@dataclass(frozen=True)
+class Found:
+    """The tables, their classes numbered alike; nothing decoded yet."""
+
+    sources: tuple[ImageTable, ...]
+    target: ImageTable
+    lines: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Domains:
+    """The same, decoded."""
+
+    sources: tuple[Domain, ...]
+    target: Domain
+    lines: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The source's classes, in the order of the labels."""
+        return self.sources[0].table.classes
+
+    @property
+    def source_name(self) -> str:
+        """The names of the domains that are learned from."""
+        return " + ".join(domain.table.name for domain in self.sources)
+
+    @property
+    def title(self) -> str:
+        """How reports call the split."""
+        return f"{self.source_name} → {self.target.table.name}"
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """The labels of all source images, domain after domain, (N,); −1 where an image has none."""
+        return np.concatenate([domain.table.labels for domain in self.sources])
+
+    @cached_property
+    def domain_of(self) -> np.ndarray:
+        """The number of each source image's domain, (N,)."""
+        return np.repeat(np.arange(len(self.sources)), [len(domain.table) for domain in self.sources])
+
+    @property
+    def fingerprint(self) -> str:
+        """What the images, their order and the labels that training sees are; a checkpoint remembers it."""
+        labels = self.labels.astype("<i8").tobytes() + "\0".join(self.class_names).encode()
+        sides = [side.images.fingerprint for side in (*self.sources, self.target)]
+        return "+".join([*sides, hashlib.sha256(labels).hexdigest()[:16]])
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """What figures are of, side by side, the labels that measure included; only equal ones may be compared."""
+        sources = "+".join(side.fingerprint for side in self.sources)
+        return {"source": hashlib.sha256(sources.encode()).hexdigest()[:32], "target": self.target.fingerprint}
+
+    @property
+    def unreadable(self) -> tuple[Unreadable, ...]:
+        """The files left out."""
+        return tuple(image for side in (*self.sources, self.target) for image in side.unreadable)
+
+
+def find_domains(recipe: DomainsRecipe, download: bool = False) -> Found:
+    """Find the domains to learn from and the one held out; UserError says what is missing and what to do.
+
+    A source that is a data set, or a folder of domains, stands for all of its domains but the target. Images of the
+    target whose class no source image has are left out, and said.
+    """
+    if names_all(recipe.target):
+        raise UserError("all is a run for each held-out domain, and this is a single run; name one domain as target")
+    if recipe.source is not None and recipe.target is None:
+        raise UserError("--task dg wants a --target: the domain to hold out, or all for each in turn")
+    if recipe.source is None and recipe.target is not None:
+        raise UserError(
+            f"--task dg wants a --source: the data set or folder of domains that '{recipe.target}' is held out of"
+        )
+    found = resolve(recipe.source, recipe.target, Path(recipe.root) if recipe.root else None, download, True)
+    names = [name for table in found.sources for name, count in table.counts().items() if count]
+    classes = alphabetical(names)
+    sources = tuple(table.relabel(classes) for table in found.sources)
+    target, warnings = found.target, found.warnings
+    if target.classes:
+        warnings = (*warnings, *strangers(target, classes))
+        target = target.relabel(classes)
+    if not len(target):
+        raise UserError(
+            f"no image of {found.target.name} is of a class that the source has ({', '.join(classes[:3])}, …); class "
+            "folders that mean the same must have the same name"
+        )
+    learned = f"learned from: {counted(len(sources), 'domain')}, {counted(sum(map(len, sources)), 'image')}"
+    held = f"held out: {target.name}, {counted(len(target), 'image')}; {len(classes)} classes"
+    return Found(sources, target, (*found.lines, learned, held), warnings)
+
+
+def load_domains(found: Found, recipe: DomainsRecipe, progress: bool = True) -> Domains:
+    """Decode the domains."""
+    sources = tuple(load_domain(table, recipe, progress) for table in found.sources)
+    target = load_domain(found.target, recipe, progress)
+    losses = [line for side in (*sources, target) for line in side.losses]
+    return Domains(sources, target, found.lines, (*found.warnings, *losses))
