@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from uda.report import canvas, embedding, page, plots, tables
+from uda.report.curves import curves_section
 from uda.report.page import Figure, Section
 
 _PER_GROUP = 12
@@ -65,7 +66,7 @@ def write_dg_report(path: Path, report: DgReport) -> None:
     sections = [_answer(report), _examples(report)]
     if (report.labels >= 0).any():
         sections.append(_confusion(report))
-    sections += [_features(report), _curves(report)]
+    sections += [_features(report), curves_section(report.history)]
     sections += [page.problems(report.unreadable, report.notes), page.recipe(report.recipe)]
     page.write(path, report.title, "Domain generalization", sections)
 
@@ -138,11 +139,3 @@ def _features(report: DgReport) -> Section:
     png = embedding.embedding(points, unseen[rows], labels[rows], report.class_names)
     caption = f"{len(rows)} of {len(labels)} images; target: the held-out domain. Far distances mean nothing."
     return Section("Features (t-SNE)", "", [Figure(png, caption, "t-SNE of source and held-out features")])
-
-
-def _curves(report: DgReport) -> Section:
-    png = plots.curves(report.history)
-    if png is None:
-        return Section("Training curves", "The history holds no numbers.")
-    caption = "Loss terms (faint: each step, bold: running mean) and what was measured along the way."
-    return Section("Training curves", "", [Figure(png, caption, "Loss terms and figures against the step")])

@@ -10,6 +10,7 @@ import pandas as pd
 from torch import Tensor
 
 from uda.report import canvas, embedding, page, plots, tables
+from uda.report.curves import curves_section
 from uda.report.page import Figure, Section
 from uda.wording import counted
 
@@ -40,7 +41,7 @@ class PretrainReport:
 def write_pretrain_report(path: Path, report: PretrainReport) -> None:
     """Write the page of one run."""
     features = features_section(report.features, report.labels, report.class_names, report.seed)
-    sections = [_answer(report), _views(report), features, _curves(report)]
+    sections = [_answer(report), _views(report), features, curves_section(report.history)]
     sections += [page.problems(report.unreadable, report.notes), page.recipe(report.recipe)]
     page.write(path, report.title, "Pre-training", sections)
 
@@ -71,11 +72,3 @@ def features_section(features: np.ndarray, labels: np.ndarray, names: tuple[str,
     png = embedding.embedding(points, np.zeros(len(rows), dtype=bool), labels[rows], names)
     caption = f"{counted(len(rows), 'image')} in the evaluation view; colors are classes. Far distances mean nothing."
     return Section("Features (t-SNE)", "", [Figure(png, caption, "t-SNE of the features")])
-
-
-def _curves(report: PretrainReport) -> Section:
-    png = plots.curves(report.history)
-    if png is None:
-        return Section("Training curves", "The history holds no numbers.")
-    caption = "Loss terms (faint: each step, bold: running mean) and what was measured along the way."
-    return Section("Training curves", "", [Figure(png, caption, "Loss terms and figures against the step")])

@@ -11,6 +11,7 @@ import pandas as pd
 from torch import Tensor
 
 from uda.report import canvas, embedding, page, plots, tables
+from uda.report.curves import curves_section
 from uda.report.page import Figure, Section
 from uda.report.selection import selection_section
 from uda.wording import counted
@@ -260,14 +261,6 @@ def _features(report: UnidaReport) -> Section:
     return Section("Features (t-SNE)", "", [Figure(png, caption, "t-SNE of source and target features")])
 
 
-def _curves(report: UnidaReport) -> Section:
-    png = plots.curves(report.history)
-    if png is None:
-        return Section("Training curves", "The history holds no numbers.")
-    caption = "Loss terms (faint: each record, bold: running mean) and what was evaluated along the way."
-    return Section("Training curves", "", [Figure(png, caption, "Loss terms and metrics against the step")])
-
-
 def write_unida_report(path: Path, inputs: UnidaReport) -> None:
     """Write the page of one run; ValueError where arrays that stand for the same images differ in length."""
     inputs.check()
@@ -276,7 +269,7 @@ def write_unida_report(path: Path, inputs: UnidaReport) -> None:
         sections.append(inputs.candidates)
     if len(inputs.labelled):
         sections.append(_confusion(inputs))
-    sections += [_features(inputs), _curves(inputs)]
+    sections += [_features(inputs), curves_section(inputs.history)]
     if inputs.selection is not None:
         sections.append(selection_section(inputs.selection, inputs.recipe.get("data", {}).get("source_holdout", 0.0)))
     sections += [inputs.before] if inputs.before else []
