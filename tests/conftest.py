@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("unhurried", deadline=None)  # a loaded machine is slow, not wrong
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session", autouse=True)

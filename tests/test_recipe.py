@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from uda.cli import parser
@@ -195,7 +195,6 @@ def test_dump_reads_back_to_the_same_recipe(tmp_path: Path) -> None:
     assert again.hash() == recipe.hash()
 
 
-@settings(deadline=None)  # a loaded machine is slow, not wrong
 @given(
     st.floats(1e-12, 1e3),
     st.one_of(st.none(), st.text(st.characters(codec="utf-8", exclude_characters="[]"), min_size=1, max_size=12)),

@@ -159,7 +159,7 @@ def brute_force(a: np.ndarray, b: np.ndarray, within: bool) -> dict[tuple[int, i
     return found
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     st.integers(0, 2**32 - 1), st.integers(1, 12), st.integers(1, 12), st.sampled_from([1, 3, 5, 100]), st.booleans()
 )

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, log_loss
 
@@ -67,7 +67,6 @@ def test_adaptive_bins_keep_equal_confidences_together():
 
 
 @given(st.integers(1, 60), st.integers(1, 20))
-@settings(deadline=None)
 def test_adaptive_bins_differ_by_at_most_one_image(n, bins):
     confidence = np.linspace(0.55, 0.95, n)
     found = reliability_bins(np.c_[confidence, 1 - confidence], np.zeros(n), bins, adaptive=True)
@@ -90,7 +89,6 @@ def test_a_probability_of_zero_costs_a_finite_amount():
     assert negative_log_likelihood([[1.0, 0.0]], [1]) == pytest.approx(87.3365, abs=1e-3)  # −log 2⁻¹²⁶
 
 
-@settings(deadline=None)
 @given(rows)
 def test_brier_and_likelihood_equal_scikit_learn(drawn):
     p, y = probabilities(drawn)
@@ -104,7 +102,6 @@ def test_brier_and_likelihood_equal_scikit_learn(drawn):
     assert binary == pytest.approx(2 * brier_score_loss((y == 0)[seen], one[seen], pos_label=True))
 
 
-@settings(deadline=None)
 @given(rows, st.integers(1, 20))
 def test_calibration_error_is_the_weighted_gap_of_every_bin(drawn, bins):
     p, y = probabilities(drawn)
@@ -117,7 +114,6 @@ def test_calibration_error_is_the_weighted_gap_of_every_bin(drawn, bins):
     assert found is None if not len(y) else found == pytest.approx(total / len(y))
 
 
-@settings(deadline=None)
 @given(rows, st.randoms(use_true_random=False))
 def test_the_order_of_images_does_not_matter(drawn, random):
     shuffled = random.sample(drawn, len(drawn))

@@ -65,7 +65,7 @@ def test_widths_that_differ_are_refused():
         proxy_a_distance(np.zeros((4, 2)), np.zeros((4, 3)))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 30), st.integers(2, 30), st.floats(0, 3))
 def test_it_lies_in_its_interval_and_ignores_units(seed, n, m, gap):
     rng = np.random.default_rng(seed)

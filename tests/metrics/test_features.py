@@ -41,7 +41,7 @@ def test_uniformity_equals_all_pairwise_distances_over_block_borders(monkeypatch
         assert uniformity(x) == pytest.approx(expected)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(2, 30), st.integers(1, 6), st.integers(0, 1000))
 def test_feature_figures_ignore_order_and_rotation(n, d, seed):
     x, y = random_features(n, d, seed), random_features(n, d, seed + 1)
@@ -58,7 +58,7 @@ def test_feature_figures_ignore_order_and_rotation(n, d, seed):
     assert -8 - 1e-12 <= uniformity(x) <= 1e-12  # squared distances lie in [0, 4], t is 2
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(1, 20), st.integers(1, 20), st.integers(0, 1000))
 def test_effective_rank_is_at_most_the_rank(n, d, seed):
     assert 1 - 1e-9 <= effective_rank(random_features(n, d, seed)) <= min(n, d) + 1e-9

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
@@ -41,19 +41,16 @@ def test_scores_outside_the_unit_interval_and_infinite_ones_are_ranked():
     assert aupr([0, 1], [np.inf, 3]) == 1.0
 
 
-@settings(deadline=None)
 @given(scores, scores)
 def test_auroc_equals_scikit_learn(a, b):
     assert auroc(a, b) == pytest.approx(roc_auc_score(*stacked(a, b)))
 
 
-@settings(deadline=None)
 @given(scores, scores)
 def test_auroc_of_swapped_arguments_is_the_complement(a, b):
     assert auroc(a, b) + auroc(b, a) == pytest.approx(1.0)
 
 
-@settings(deadline=None)
 @given(known, scores, st.sampled_from(RISING))
 def test_monotone_rescaling_changes_nothing(pairs, unknown, rise):
     correct, scored = (np.array(column) for column in zip(*pairs, strict=True))
@@ -83,7 +80,6 @@ def test_oscr_without_a_right_image_is_zero():
     assert oscr([False, False], [0.1, 0.2], [0.3]) == 0.0
 
 
-@settings(deadline=None)
 @given(known, scores)
 def test_oscr_equals_the_swept_curve(pairs, unknown):
     correct, scored = (np.array(column) for column in zip(*pairs, strict=True))
@@ -91,7 +87,6 @@ def test_oscr_equals_the_swept_curve(pairs, unknown):
     assert oscr(correct, scored, unknown) <= correct.mean() + 1e-12
 
 
-@settings(deadline=None)
 @given(known, scores, st.randoms(use_true_random=False))
 def test_the_order_of_images_does_not_matter(pairs, unknown, random):
     shuffled = random.sample(pairs, len(pairs))
@@ -109,7 +104,6 @@ def test_aupr_by_hand():
     assert aupr([0.8], [0.9, 0.7], positive="in") == pytest.approx(1 / 2)
 
 
-@settings(deadline=None)
 @given(scores, scores)
 def test_aupr_equals_scikit_learn_on_the_scores_themselves(a, b):
     assert aupr(a, b) == pytest.approx(average_precision_score(*stacked(a, b)))
@@ -142,7 +136,6 @@ def test_a_rate_that_floating_point_overshoots():
     assert fpr_at_tpr([45.5], np.arange(1, 101), tpr=0.55) == 0.0
 
 
-@settings(deadline=None)
 @given(scores, scores, st.sampled_from([0.05, 0.5, 0.8, 0.95, 1.0]))
 def test_fpr_equals_the_roc_curve_of_scikit_learn(a, b, tpr):
     fprs, tprs, _ = roc_curve(*stacked(a, b), drop_intermediate=False)

@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
@@ -42,7 +42,6 @@ def test_seeds_that_agree_have_no_spread_at_all():
     assert found.ci95 == 0.0
 
 
-@settings(deadline=None)
 @given(figures)
 def test_summary_is_the_t_interval_of_scipy(values):
     found = summarize(values)
@@ -61,7 +60,6 @@ def test_paired_difference_by_hand():
     assert found.smallest_detectable == pytest.approx(3.26404, abs=1e-5)
 
 
-@settings(deadline=None)
 @given(figures, st.integers(0, 1000))
 def test_paired_difference_agrees_with_scipy_and_turns_with_its_arms(a, seed):
     b = np.random.default_rng(seed).uniform(size=len(a))
@@ -74,7 +72,6 @@ def test_paired_difference_agrees_with_scipy_and_turns_with_its_arms(a, seed):
     assert turned.smallest_detectable == pytest.approx(found.smallest_detectable)
 
 
-@settings(deadline=None)
 @given(figures, st.integers(0, 1000))
 def test_the_interval_leaves_zero_out_exactly_when_p_is_below_five_percent(a, seed):
     found = paired_difference(a, np.random.default_rng(seed).uniform(size=len(a)))

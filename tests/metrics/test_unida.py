@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, recall_score
 
@@ -106,7 +106,6 @@ def test_lengths_and_kinds_are_checked():
         h_score([[0, 1]], [0, 1], UNKNOWN)
 
 
-@settings(deadline=None)
 @given(pairs)
 def test_h_score_lies_between_its_parts(rows):
     true, pred = columns(rows)
@@ -119,7 +118,6 @@ def test_h_score_lies_between_its_parts(rows):
         assert h <= np.mean(parts) + 1e-12
 
 
-@settings(deadline=None)
 @given(pairs, st.randoms(use_true_random=False))
 def test_the_order_of_images_does_not_matter(rows, random):
     shuffled = random.sample(rows, len(rows))
@@ -127,7 +125,6 @@ def test_the_order_of_images_does_not_matter(rows, random):
         assert figure(*columns(rows), 3) == figure(*columns(shuffled), 3)
 
 
-@settings(deadline=None)
 @given(pairs)
 def test_class_means_agree_with_scikit_learn(rows):
     true, pred = columns(rows)

@@ -108,7 +108,7 @@ def test_few_images_few_dimensions_and_zeros() -> None:
         watch(np.zeros(4))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(2, 40), st.integers(1, 12), st.integers(0, 99), st.floats(0.01, 100))
 def test_figures_are_bounded_and_do_not_depend_on_scale(n: int, d: int, seed: int, factor: float) -> None:
     x = spread_out(n, d, seed)

@@ -68,7 +68,7 @@ def test_distances_by_hand() -> None:
 
 
 @given(st.integers(0, 60), st.integers(1, 5), st.integers(0, 1000))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_every_image_has_a_place(count: int, dim: int, seed: int) -> None:
     rows = np.random.default_rng(seed).normal(size=(count, dim))
     found = discover(rows)

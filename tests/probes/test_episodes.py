@@ -32,7 +32,7 @@ def blobs(n: int, classes: int, dim: int = 16, spread: float = 1.0) -> tuple[Ten
     ), labels
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(2, 5), st.integers(1, 4), st.integers(1, 6), st.integers(0, 10_000), st.integers(0, 30))
 def test_classes_and_images_are_right_and_never_twice(
     ways: int, shots: int, queries: int, seed: int, more: int

@@ -75,7 +75,7 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch, cells: int) -> N
     assert torch.allclose(knn_leave_one_out(features, labels, 4, k=7).probabilities, alone.probabilities, atol=1e-5)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(1, 60), st.integers(1, 70), st.floats(0.01, 10), st.integers(0, 1000), st.floats(0.1, 100))
 def test_shares_sum_to_one_and_lengths_do_not_matter(
     n: int, k: int, temperature: float, seed: int, factor: float

@@ -90,7 +90,7 @@ def test_one_image_of_each_class_is_enough() -> None:
     assert probe.predict(x).tolist() == [0, 1, 2, 3]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=60), st.integers(0, 100))
 def test_a_fifth_of_each_class_is_held_out(labels: list[int], seed: int) -> None:
     y = torch.tensor(labels)

@@ -119,7 +119,6 @@ def test_a_controlled_risk_by_hand() -> None:
     assert controlled_risk(np.ones(4), np.array([0.0, 1, 0, 0])) == 0.25  # nothing to control with
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0.1, 3), st.booleans()), min_size=3, max_size=20))
 def test_a_controlled_risk_is_least_squares_at_weight_one(pairs: list[tuple[float, bool]]) -> None:
     # An oracle: the control variate is the regression line of w·e on w, read at w = 1.
@@ -205,7 +204,7 @@ def test_perfect_clusters_score_higher_than_mixed_ones() -> None:
     assert (mixval(steady) or 0) > (mixval(unsteady) or 0)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 2**32 - 1))
 def test_the_order_of_rows_does_not_matter(seed: int) -> None:
     evidence = anything(seed)
@@ -233,7 +232,6 @@ def test_there_is_no_place_for_target_labels() -> None:
     assert {field.name for field in fields(Evidence)} == {"target", "mixed", "mixed_labels", "source", "source_labels"}
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 4), max_size=60), st.integers(1, 60))
 def test_pairs_to_mix(labels: list[int], most: int) -> None:
     given_labels = np.array(labels, dtype=np.int64)

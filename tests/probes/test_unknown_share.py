@@ -52,7 +52,7 @@ def test_fewer_different_images_than_clusters() -> None:
     assert found.estimate == pytest.approx(2 / 3)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 2**63 - 1), st.integers(0, 30))
 def test_the_interval_holds_the_estimate(seed: int, rejected: int) -> None:
     features, _ = clusters(6, 5)

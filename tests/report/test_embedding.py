@@ -9,7 +9,7 @@ from uda.report import canvas, embedding
 RNG = np.random.default_rng(0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=200), st.integers(1, 120), st.integers(0, 3))
 def test_a_sample_holds_the_same_share_of_every_group(groups, size, seed):
     labels = np.array(groups)

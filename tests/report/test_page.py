@@ -61,7 +61,7 @@ def test_names_with_markup_stay_text():
     assert [tag for tag, _ in reader.tags].count("img") == 1
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.text(st.characters(), max_size=40))
 def test_any_text_survives_as_text(text):
     html = page.render(text, "", [Section(text, text, tables=[pd.DataFrame({"x": [text]})])])

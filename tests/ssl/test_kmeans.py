@@ -65,7 +65,7 @@ def test_k_means_finds_groups_and_their_centers_and_is_fixed_by_its_seed() -> No
 
 
 @given(seed=st.integers(0, 2**63 - 1), clusters=st.integers(1, 12), distinct=st.integers(1, 12))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_every_cluster_has_a_member_even_of_equal_points(seed: int, clusters: int, distinct: int) -> None:
     features = (torch.arange(12) % distinct).float()[:, None].repeat(1, 3)
     labels, centers = k_means(features, clusters, seed)

@@ -18,7 +18,7 @@ def distances(chosen: torch.Tensor) -> torch.Tensor:
     return pairs[torch.triu_indices(len(chosen), len(chosen), 1).unbind()]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(2, 6), st.booleans(), st.data())
 def test_distinct_permutations_with_or_without_the_ordered_one(length: int, ordered: bool, data: st.DataObject) -> None:
     count = data.draw(st.integers(1, min(60, math.factorial(length) - (not ordered))))

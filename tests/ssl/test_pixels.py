@@ -54,7 +54,7 @@ def boxes_and_size(draw: st.DrawFn) -> tuple[int, int, list[list[int]], int]:
 
 
 @given(case=boxes_and_size(), antialias=st.booleans())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_resized_crop_is_torchvisions(case: tuple[int, int, list[list[int]], int], antialias: bool) -> None:
     height, width, boxes, size = case
     images = noise(len(boxes), height, width)
@@ -115,7 +115,7 @@ def test_blends_are_torchvisions(name: str) -> None:
 
 
 @given(turns=st.lists(st.floats(-0.5, 0.5, width=32), min_size=1, max_size=4), seed=st.integers(0, 99))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_hue_is_torchvisions(turns: list[float], seed: int) -> None:
     images = floats(len(turns), seed=seed)
     views = hue(images, torch.tensor(turns))
@@ -205,7 +205,7 @@ def test_where_chosen_changes_those_alone() -> None:
     ),
     seed=st.integers(0, 99),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_all_stay_in_range(factors: list[tuple[float, ...]], seed: int) -> None:
     images = floats(len(factors), seed=seed)
     priority = torch.rand(len(factors), 4, generator=torch.Generator().manual_seed(seed))
@@ -250,7 +250,7 @@ def test_boxes_are_distributed_as_torchvisions(
     aspect=st.floats(0.2, 5),
     draws=st.lists(st.floats(0, 1 - 2**-24, width=32), min_size=22, max_size=22),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_boxes_lie_in_the_image(height: int, width: int, share: float, aspect: float, draws: list[float]) -> None:
     low, high = min(aspect, 1.0), max(aspect, 1.0)
     box = crop_boxes(torch.tensor([draws]), (height, width), (share, 1.0), (low, high))[0].tolist()

@@ -33,7 +33,7 @@ def is_a_circle(owner: list[int]) -> bool:
     return sorted(seen) == list(range(len(owner)))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(2, 20), st.integers(1, 3), st.integers(0, 1000), st.integers(0, 5))
 def test_no_image_keeps_its_own_answer(n: int, blocks: int, step: int, seed: int) -> None:
     clock, index = Clock(step, 1001, seed), torch.arange(n) + 50

@@ -71,7 +71,7 @@ def test_to_float_and_the_central_crop() -> None:
     draws=st.lists(st.tuples(*[st.floats(0, 1 - 2**-24, width=32)] * 3), min_size=1, max_size=4),
     size=st.integers(1, 9),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_crop_and_flip_are_torchvisions(draws: list[tuple[float, float, float]], size: int) -> None:
     images = noise(len(draws), 12, 9)
     views = random_crop_flip(images, size, torch.tensor(draws))

@@ -132,7 +132,7 @@ def test_rows_of_the_batch_itself_are_masked_for_every_row_of_the_batch() -> Non
 
 
 @given(seed=st.integers(0, 1000), order=st.permutations(range(4)))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_the_order_of_the_batch_does_not_matter(seed: int, order: list[int]) -> None:
     features, logits, memory, index = random_case(seed)
     loss = neighborhood_clustering(features, logits, memory, index, 0.05)

@@ -30,7 +30,7 @@ def test_sinkhorn_by_hand() -> None:
 
 
 @given(seed=st.integers(0, 1000), rows=st.permutations(range(8)), columns=st.permutations(range(4)))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_codes_are_balanced_and_follow_images_and_prototypes(seed: int, rows: list[int], columns: list[int]) -> None:
     case = scores(seed)
     codes = sinkhorn(case, 0.5, 200)
@@ -121,7 +121,7 @@ def test_certain_answers_do_not_underflow(plan) -> None:  # type: ignore[no-unty
 
 
 @given(seed=st.integers(0, 100), order=st.permutations(range(12)), columns=st.permutations(range(3)))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_labels_follow_images_and_columns(seed: int, order: list[int], columns: list[int]) -> None:
     log_probs = scores(seed, 12, 3).log_softmax(1)
     labels = self_label(log_probs, 10)

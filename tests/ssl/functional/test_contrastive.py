@@ -239,7 +239,7 @@ def test_gradients_are_the_numerical_ones(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in PAIRED if name not in ("margin", "supervised", "triplet")])
 @given(seed=st.integers(0, 1000), n=st.integers(2, 8))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_the_order_of_the_images_does_not_count(name: str, seed: int, n: int) -> None:
     a, b = normal(n, 3, seed=seed), normal(n, 3, seed=seed + 1)
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
@@ -248,7 +248,7 @@ def test_the_order_of_the_images_does_not_count(name: str, seed: int, n: int) ->
 
 @pytest.mark.parametrize("name", NORMALIZED)
 @given(seed=st.integers(0, 1000), scale=st.floats(0.01, 100))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_lengths_do_not_count(name: str, seed: int, scale: float) -> None:
     a, b = normal(4, 3, seed=seed), normal(4, 3, seed=seed + 1)
     assert PAIRED[name](scale * a, b / scale).item() == pytest.approx(PAIRED[name](a, b).item(), rel=1e-10)
@@ -256,7 +256,7 @@ def test_lengths_do_not_count(name: str, seed: int, scale: float) -> None:
 
 @pytest.mark.parametrize("name", ["nt_xent", "hcl"])
 @given(seed=st.integers(0, 1000))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_both_views_are_alike(name: str, seed: int) -> None:
     a, b = normal(4, 3, seed=seed), normal(4, 3, seed=seed + 1)
     assert PAIRED[name](a, b).item() == pytest.approx(PAIRED[name](b, a).item(), rel=1e-12)

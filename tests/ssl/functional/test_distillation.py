@@ -28,7 +28,7 @@ def test_negative_cosine_and_byol_by_hand() -> None:
 
 
 @given(seed=st.integers(0, 1000), scale=st.floats(0.01, 100), order=st.permutations(range(5)))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_byol_is_the_squared_distance_of_normalized_rows(seed: int, scale: float, order: list[int]) -> None:
     p, z = logits(seed, 2)
     expected = (F.normalize(p) - F.normalize(z)).square().sum(1).mean().item()
@@ -92,7 +92,7 @@ def test_gradients_are_finite_differences_and_reach_no_teacher() -> None:
 
 
 @given(seed=st.integers(0, 1000), order=st.permutations(range(5)), shift=st.floats(-50, 50))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_dino_ignores_the_order_of_images_and_a_constant_in_the_logits(
     seed: int, order: list[int], shift: float
 ) -> None:

@@ -59,7 +59,7 @@ def test_against_lightly() -> None:
 
 
 @given(seed=st.integers(0, 1000), order=st.permutations(range(6)), columns=st.permutations(range(4)))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_order_of_images_dimensions_and_views_does_not_matter(seed: int, order: list[int], columns: list[int]) -> None:
     a, b = two_views(seed)
     for loss in (lambda a, b: barlow_twins(a, b, 0.1), lambda a, b: vicreg(a, b, 25, 25, 1)):
@@ -70,7 +70,7 @@ def test_order_of_images_dimensions_and_views_does_not_matter(seed: int, order: 
 
 
 @given(seed=st.integers(0, 1000), scale=st.floats(0.5, 100), shift=st.floats(-10, 10))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_only_barlow_twins_ignores_scale_and_both_ignore_a_common_shift(seed: int, scale: float, shift: float) -> None:
     a, b = two_views(seed)
     # up to the eps of batch normalization
