@@ -24,6 +24,7 @@ class Metric:
 
 
 METRICS: dict[str, Metric] = {
+    "accuracy": Metric("Accuracy", "Share of test images that the trained classifier names right."),
     "universal_score": Metric(
         "Universal score",
         "H-score where the target has unknown classes, else class-mean accuracy with every rejection an error.",
@@ -50,7 +51,6 @@ METRICS: dict[str, Metric] = {
         "Leave-one-domain-out accuracy", "Mean accuracy on each source domain of a run trained on the others."
     ),
     "ece": Metric("Calibration error", "Mean distance of confidence and accuracy over 15 bins of confidence."),
-    "accuracy": Metric("Accuracy", "Share of test images that the trained classifier names right."),
     "knn_accuracy": Metric("kNN accuracy", "Share of images whose nearest neighbors' labels give the right one."),
     "linear_accuracy": Metric("Linear accuracy", "Share named right by a linear classifier on the frozen features."),
     "linear_accuracy_1": Metric("Linear accuracy, 1 % of labels", "Trained on a class-balanced hundredth."),
