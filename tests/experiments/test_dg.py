@@ -13,8 +13,10 @@ import uda
 from tests.report.reading import read
 from tests.tiny import SMALL, assert_same_run, command, draw_classes, metrics_of
 from uda.experiments.dg import outputs
+from uda.experiments.dg.domains import find_domains
 from uda.layers import published_layers, read_layer
 from uda.recipe import DgRecipe, build_as
+from uda.sections import DomainsRecipe
 
 OF_A_RUN = {
     *("recipe.yaml", "metrics.json", "history.csv", "checkpoint"),
@@ -204,7 +206,7 @@ def test_what_does_not_fit_is_refused(said: Any, domains: Path, tmp_path: Path, 
     [
         ("day", (), "two different domains"),  # the target is the only source
         ("dusk", ("--method", "coral"), "compares source domains"),
-        ("dusk", ("--set", "selection=leave_one_out"), "single one"),
+        ("dusk", ("--set", "selection=leave_one_out"), "1 in all"),
     ],
 )
 def test_a_single_source_domain_is_not_always_enough(
@@ -217,3 +219,32 @@ def test_a_single_source_domain_is_not_always_enough(
 
 def test_the_held_out_domain_needs_a_source(said: Any, domains: Path, tmp_path: Path) -> None:
     assert "wants a --source" in said("--task", "dg", "--target", domains / "day", "--out", tmp_path / "run")
+
+
+def test_the_held_out_domain_is_not_learned_from_by_whatever_name(domains: Path, tmp_path: Path) -> None:
+    data, link = DomainsRecipe(source=str(domains)), tmp_path / "dark"
+    link.symlink_to(domains / "night")
+    for target in ("night", str(domains / "night"), str(link), f"{domains.parent}/./{domains.name}/night"):
+        found = find_domains(data.model_copy(update={"target": target}))
+        assert [table.name.rsplit("/")[-1] for table in found.sources] == ["day", "dusk"], target
+
+
+def test_a_part_of_a_domain_holds_all_of_it_out(tmp_path: Path) -> None:
+    for name in ("day", "dusk", "night"):
+        for split in ("train", "test"):
+            draw_classes(tmp_path / name / split, {"apple": 2, "bird": 2})
+    found = find_domains(DomainsRecipe(source=str(tmp_path), target=str(tmp_path / "night" / "test")))
+    assert [table.name.split("/")[-2] for table in found.sources] == ["day", "dusk"]
+    assert "not learned from, for it is the target" in "\n".join(found.lines)
+
+
+def test_a_source_that_is_the_target_leaves_nothing(said: Any, domains: Path, tmp_path: Path) -> None:
+    link = tmp_path / "dark"
+    link.symlink_to(domains / "night")
+    ends = ("--source", domains / "night", "--target", link, "--backbone", "smallconv", "--weights", "none")
+    assert "name" in said("--task", "dg", *ends, "--out", tmp_path / "run")
+
+
+def test_a_selection_without_validation_images_is_refused(said: Any, domains: Path, tmp_path: Path) -> None:
+    ends = ("--source", domains, "--target", "night", *SMALL, "selection=source", "data.validation=0.05")
+    assert "it takes 10 images of a class and domain" in said("--task", "dg", *ends, "--out", tmp_path / "run")

@@ -28,3 +28,9 @@ def test_a_backbone_without_a_map_has_none() -> None:
     encoder = create_encoder("smallvit", "none", 32)
     head = torch.nn.Linear(encoder.dim, 2)
     assert activation_maps(encoder, head, torch.rand(1, 3, 32, 32), torch.tensor([0])) is None
+
+
+def test_features_wider_than_the_map_have_none() -> None:
+    encoder = create_encoder("mobilenetv3_small_050", "none", 32)
+    head = torch.nn.Linear(encoder.dim, 2)
+    assert activation_maps(encoder, head, torch.rand(1, 3, 32, 32), torch.tensor([0])) is None

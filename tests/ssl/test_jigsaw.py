@@ -95,12 +95,16 @@ def test_a_third_of_tiles_may_be_gray_each_for_itself() -> None:
     assert 0 < is_gray[0].sum() < 9
 
 
-def test_a_side_that_no_grid_divides_loses_the_rest_on_ordered_images_too() -> None:
+def test_a_side_that_no_grid_divides_keeps_its_border_and_ordered_images_are_whole() -> None:
     objective, _ = jigsaw(form="assembled", gray=0.0)
     views = objective.views(small.batch(16), small.CLOCK)
-    assert views.images.shape == (16, 3, 32, 32)
-    # 3 · 10 pixels, then the last ones twice
-    assert torch.equal(views.images[:, :, :, 30:], views.images[:, :, :, 29:30].expand(-1, -1, -1, 2))
+    assert isinstance(views, Puzzles)
+    assert views.ordered is not None
+    plain = objective.info.augment(small.batch(16), small.CLOCK)
+    assert torch.equal(views.images[:, :, :, 30:], plain[:, :, :, 30:])  # 3 · 10 pixels are tiles, two are left
+    assert torch.equal(views.images[views.ordered], plain[views.ordered])
+    assert 0 < views.ordered.sum() < 16
+    assert not torch.equal(views.images[~views.ordered], plain[~views.ordered])
 
 
 @pytest.mark.parametrize("form", ["tiles", "assembled"])

@@ -26,6 +26,6 @@ def activation_maps(encoder: Encoder, classifier: nn.Linear, views: Tensor, clas
     if getattr(encoder, "unpooled_dims", 0) != 4:
         return None
     maps, features = encoder.map(views), encoder(views)
-    if not torch.allclose(maps.mean(dim=(2, 3)), features, rtol=1e-3, atol=1e-4):
+    if maps.shape[:2] != features.shape or not torch.allclose(maps.mean(dim=(2, 3)), features, rtol=1e-3, atol=1e-4):
         return None
     return class_activation_maps(maps, classifier.weight, classes).float().cpu()

@@ -117,11 +117,12 @@ class Jigsaw(Objective):
         chosen = uniform(clock.seed, clock.step, batch.index, f"jigsaw gray/{batch.domain}", self.grid**2) < self.gray
         tiles = gray_cells(lattice(images, self.grid), chosen)
         puzzles = joined(permuted(tiles, self.permutations[answers]))
-        # Images whose side is no multiple of the grid lose a pixel or two; ordered ones too, lest that tell them apart.
-        lost = images.shape[-1] - puzzles.shape[-1]
-        if lost:
-            puzzles = F.pad(puzzles, (0, lost, 0, lost), mode="replicate")
-        return Puzzles(puzzles, targets=answers, ordered=answers == 0)
+        # Where the side is no multiple of the grid a pixel or two at the border stay, in ordered images and in others:
+        # that does not tell them apart, and ordered ones are what a run without puzzles sees.
+        side = puzzles.shape[-1]
+        whole = images.clone()
+        whole[..., :side, :side] = puzzles
+        return Puzzles(whole, targets=answers, ordered=answers == 0)
 
     def loss(self, features: Tensor, views: Views) -> Loss:
         """Cross-entropy of the permutation, mean over the images."""

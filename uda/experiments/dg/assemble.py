@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from uda.datasets.sampling import held_out
+from uda.datasets.sampling import fewest_images, held_out
 from uda.datasets.streams import Concatenated, Images
 from uda.errors import UserError
 from uda.experiments.dg.domains import Domains
@@ -23,6 +23,7 @@ from uda.recipe import DgRecipe
 from uda.ssl import Info
 from uda.tasks import find_method
 from uda.tasks.dg import DomainGeneralization, SourceDomains
+from uda.wording import counted
 
 
 @dataclass(frozen=True)
@@ -77,11 +78,18 @@ def source_domains(recipe: DgRecipe, domains: Domains, inputs: Inputs) -> Source
     """Return what the task holds; validation images are a share of every class of every domain."""
     labels, of_domain = domains.labels, domains.domain_of
     strata = np.where(labels >= 0, labels * len(domains.sources) + of_domain, -1)
+    kept = held_out(strata, recipe.data.validation)
+    if recipe.selection == "source" and not len(kept):
+        raise UserError(
+            f"selection=source chooses by source images not trained on, and data.validation={recipe.data.validation:g} "
+            f"keeps none: it takes {counted(fewest_images(recipe.data.validation), 'image')} of a class and domain; "
+            "raise it, or choose another rule"
+        )
     return SourceDomains(
         inputs.source,
         labels,
         of_domain,
-        held_out(strata, recipe.data.validation),
+        kept,
         inputs.target,
         domains.target.table.labels,
         domains.class_names,

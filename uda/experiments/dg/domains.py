@@ -1,6 +1,7 @@
 """From the names in a recipe to the domains to learn from and the one that is held out, decoded."""
 
 import hashlib
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -97,9 +98,15 @@ def find_domains(recipe: DomainsRecipe, download: bool = False) -> Found:
             f"--task dg wants a --source: the data set or folder of domains that '{recipe.target}' is held out of"
         )
     found = resolve(recipe.source, recipe.target, Path(recipe.root) if recipe.root else None, download, True)
-    names = [name for table in found.sources for name, count in table.counts().items() if count]
+    learned_from = others(found.sources, found.target)
+    if not learned_from:
+        raise UserError(
+            f"all images of the source lie with those of the target {found.target.name}: hold out another domain, or "
+            "name a source that has more"
+        )
+    names = [name for table in learned_from for name, count in table.counts().items() if count]
     classes = alphabetical(names)
-    sources = tuple(table.relabel(classes) for table in found.sources)
+    sources = tuple(table.relabel(classes) for table in learned_from)
     target, warnings = found.target, found.warnings
     if target.classes:
         warnings = (*warnings, *strangers(target, classes))
@@ -111,7 +118,38 @@ def find_domains(recipe: DomainsRecipe, download: bool = False) -> Found:
         )
     learned = f"learned from: {counted(len(sources), 'domain')}, {counted(sum(map(len, sources)), 'image')}"
     held = f"held out: {target.name}, {counted(len(target), 'image')}; {len(classes)} classes"
-    return Found(sources, target, (*found.lines, learned, held), warnings)
+    same = [table.name for table in found.sources if all(table is not other for other in learned_from)]
+    lines = (*found.lines, *(f"not learned from, for it is the target: {name}" for name in same), learned, held)
+    return Found(sources, target, lines, warnings)
+
+
+def others(sources: tuple[ImageTable, ...], target: ImageTable) -> tuple[ImageTable, ...]:
+    """Return the sources but for the domain that the target is, or is a part of, by whatever name it was given.
+
+    A domain's folder is the highest that holds its images and none of another source's, so that a domain is left out
+    with all of its splits.
+    """
+    held = _folder(target)
+    if held is None:
+        return sources
+    own = [_folder(table) for table in sources]
+    kept = []
+    for i, (table, folder) in enumerate(zip(sources, own, strict=True)):
+        strangers_to = [other for j, other in enumerate(own) if j != i and other is not None]
+        while folder is not None and strangers_to and folder != folder.parent:
+            if any(other.is_relative_to(folder.parent) for other in strangers_to):
+                break
+            folder = folder.parent
+        if folder is None or not (held.is_relative_to(folder) or folder.is_relative_to(held)):
+            kept.append(table)
+    return tuple(kept)
+
+
+def _folder(table: ImageTable) -> Path | None:
+    """Return the lowest folder that holds all images of a table, None where they come as arrays."""
+    if table.pixels is not None or not len(table):
+        return None
+    return Path(os.path.realpath(os.path.commonpath([Path(path).parent for path in table.paths])))
 
 
 def load_domains(found: Found, recipe: DomainsRecipe, progress: bool = True) -> Domains:

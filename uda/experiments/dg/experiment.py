@@ -27,6 +27,7 @@ from uda.ssl import Need
 from uda.tasks import find_method
 from uda.tasks.dg import DomainGeneralization
 from uda.training.checkpoint import Identity
+from uda.wording import counted
 
 
 class DgExperiment(Experiment):
@@ -47,10 +48,11 @@ class DgExperiment(Experiment):
                 f"method '{method.name}' compares source domains and {found.sources[0].name} is a single one; name a "
                 "data set or a folder with more domains, or another --method"
             )
-        if recipe.selection == "leave_one_out" and n_domains < 2:
+        if recipe.selection == "leave_one_out" and n_domains <= method.fewest_domains:
             raise UserError(
-                f"selection=leave_one_out leaves each source domain out in turn and {found.sources[0].name} is a "
-                "single one; choose by source images instead (selection=source)"
+                f"selection=leave_one_out leaves each source domain out in turn, and method '{method.name}' needs "
+                f"{counted(method.fewest_domains, 'domain')} beside it; there {'is' if n_domains == 1 else 'are'} "
+                f"{n_domains} in all: choose by source images instead (selection=source)"
             )
         encoder = create_encoder(recipe.encoder.backbone, recipe.encoder.weights, recipe.data.image_size)
         method(encoder, 2, **recipe.method_options)
