@@ -7,7 +7,7 @@ from benchmarks.formats import interval, listed, percent
 
 def page(result: dict[str, Any], longer: dict[str, Any] | None, shortcut: dict[str, Any] | None) -> str:
     """Return the page; `longer` is the study with another budget, `shortcut` that of JPEG's grid."""
-    lines = [*table(result), *stuck(result), "", *why(result["summary"])]
+    lines = [*table(result), *stuck(result), "", *why(result["summary"], longer, shortcut)]
     if longer is not None:
         lines += ["", *with_more_images(result, longer)]
     if shortcut is not None:
@@ -56,15 +56,31 @@ def stuck(result: dict[str, Any]) -> list[str]:
     return ["", "Losses that ended at chance:", "", *(f"- `{arm}`: {w}" for arm, w in found.items())] if found else []
 
 
-def why(summary: dict[str, Any]) -> list[str]:
-    """Which objectives do not lift kNN over the weights that they start from."""
+def why(summary: dict[str, Any], longer: dict[str, Any] | None, shortcut: dict[str, Any] | None) -> list[str]:
+    """Which objectives do not lift kNN over the weights that they start from, and what further runs said of them."""
     gains = {arm: entry["knn_accuracy_gain"]["mean"] for arm, entry in summary.items()}
     none = [arm for arm, gain in gains.items() if gain < 0.01 and not arm.startswith(("untrained", "placebo"))]
+    floor = summary["untrained"]["knn_accuracy"]["mean"]
+    later = {} if longer is None else longer["summary"]
+    short = [arm for arm in none if arm in later and later[arm]["knn_accuracy"]["mean"] >= floor + 0.01]
+    tricked = [] if shortcut is None else list(dict.fromkeys(run["objective"] for run in shortcut["runs"]))
+    rest = [arm for arm in none if arm not in (*short, *tricked)]
+    said = {
+        "Too few images, for with more of them they do lift it (next table)": short,
+        "A shortcut in these files, and better features where it is hidden (last table)": tricked,
+        "Not explained": rest,
+    }
     return [
         "## Why some do not lift kNN over random weights",
         "",
-        f"Less than a point over the untrained weights: {', '.join(f'`{arm}`' for arm in none)}.",
+        f"Less than a point over the untrained weights: {_named(none)}.",
+        "",
+        *(f"- {reason}: {_named(arms)}." for reason, arms in said.items() if arms),
     ]
+
+
+def _named(arms: list[str]) -> str:
+    return ", ".join(f"`{arm}`" for arm in arms)
 
 
 def with_more_images(result: dict[str, Any], longer: dict[str, Any]) -> list[str]:
