@@ -1,6 +1,6 @@
 """The page to look at after domain generalization: what the model says of a domain that it has never seen."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from uda.report import canvas, embedding, page, plots, tables
+from uda.report import embedding, page, plots, tables
 from uda.report.curves import curves_section
 from uda.report.page import Figure, Section
+from uda.report.run import RunReport
 
 _PER_GROUP = 12
 
 
-@dataclass(frozen=True)
-class DgReport:
+@dataclass(frozen=True, kw_only=True)
+class DgReport(RunReport):
     """Everything the page shows; N images of the unseen domain, K classes.
 
     predictions: (N,) in 0 … K−1, with confidences (N,); labels: (N,), −1 unlabelled; images: thumbnails
@@ -25,12 +26,7 @@ class DgReport:
     target_used: whether images of the unseen domain were learned from.
     """
 
-    title: str
-    recipe: Mapping[str, Any]
-    metrics: Mapping[str, float | None]
-    ci95: Mapping[str, tables.Interval]
     history: pd.DataFrame
-    class_names: tuple[str, ...]
     predictions: np.ndarray
     confidences: np.ndarray
     labels: np.ndarray
@@ -41,9 +37,6 @@ class DgReport:
     source_labels: np.ndarray
     selection: Mapping[str, Any]
     target_used: bool
-    unreadable: Sequence[tuple[str | Path, str]]
-    notes: Sequence[str]
-    seed: int = 0
 
 
 def select_examples(predictions: np.ndarray, confidences: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
@@ -109,13 +102,9 @@ def _examples(report: DgReport) -> Section:
 
 def _mark(report: DgReport, row: int) -> tuple[str, str]:
     """Return an image's caption and the color of its frame."""
-    given, truth = report.class_names[report.predictions[row]], int(report.labels[row])
-    share = f"{100 * report.confidences[row]:.0f} %"
-    if truth < 0:
-        return f"{given}\n{share}", canvas.GRAY
-    if truth == report.predictions[row]:
-        return f"✓ {given}\n{share}", plots.RIGHT
-    return f"✗ {given}\nis {report.class_names[truth]}\n{share}", plots.WRONG
+    names, label = report.class_names, report.labels[row]
+    truth = names[label] if label >= 0 else None
+    return plots.marked(names[report.predictions[row]], truth, f"{100 * report.confidences[row]:.0f} %")
 
 
 def _confusion(report: DgReport) -> Section:

@@ -10,6 +10,15 @@ from uda.report.canvas import BLUE, GRAY, GREEN, ORANGE, SKY, VERMILION, bare, n
 from uda.report.tables import METRICS, readable
 
 RIGHT, WRONG = GREEN, VERMILION
+
+
+def marked(given: str, truth: str | None, figures: str) -> tuple[str, str]:
+    """Return an answer's caption and the color of its frame: right, wrong, or gray where the truth is not known."""
+    if truth is None:
+        return f"{given}\n{figures}", GRAY
+    return (f"✓ {given}\n{figures}", RIGHT) if truth == given else (f"✗ {given}\nis {truth}\n{figures}", WRONG)
+
+
 _SKIPPED = {"step", "epoch", "images", "time", "seconds", "total", "total_steps", "wall", "turn"}
 _MOST_PANELS = 30
 _MOST_NAMES = 66  # on an axis: the 65 classes of Office-Home, and "unknown"

@@ -1,9 +1,8 @@
 """The page to look at after pre-training: what objectives saw, how features formed, what they tell apart."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,30 +11,23 @@ from torch import Tensor
 from uda.report import canvas, embedding, page, plots, tables
 from uda.report.curves import curves_section
 from uda.report.page import Figure, Section
+from uda.report.run import RunReport
 from uda.wording import counted
 
 
-@dataclass(frozen=True)
-class PretrainReport:
+@dataclass(frozen=True, kw_only=True)
+class PretrainReport(RunReport):
     """Everything the page shows.
 
-    metrics, ci95: as in `metrics.json`; features: (N, D) and labels: (N,), −1 unlabelled, for t-SNE; views: for each
-    objective the first views it sees, (M, 3, S, S) in [0, 1]; warnings: signs of collapse.
+    features: (N, D) and labels: (N,), −1 unlabelled, for t-SNE; views: for each objective the first views it sees,
+    (M, 3, S, S) in [0, 1]; warnings: signs of collapse.
     """
 
-    title: str
-    recipe: Mapping[str, Any]
-    metrics: Mapping[str, float | None]
-    ci95: Mapping[str, tables.Interval]
     history: pd.DataFrame
-    class_names: tuple[str, ...]
     features: np.ndarray
     labels: np.ndarray
     views: Sequence[tuple[str, Tensor]]
     warnings: Sequence[str]
-    unreadable: Sequence[tuple[str | Path, str]]
-    notes: Sequence[str]
-    seed: int = 0
 
 
 def write_pretrain_report(path: Path, report: PretrainReport) -> None:

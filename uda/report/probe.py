@@ -1,36 +1,26 @@
 """The page to look at after probing: what the features are worth, drawn as a map, and where a ViT looks."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from uda.report import page, tables
 from uda.report.page import Figure, Section
 from uda.report.pretrain import features_section
+from uda.report.run import RunReport
 
 
-@dataclass(frozen=True)
-class ProbeReport:
+@dataclass(frozen=True, kw_only=True)
+class ProbeReport(RunReport):
     """Everything the page shows.
 
-    metrics, ci95: as in `metrics.json`; features: (N, D) of the test images, with labels (N,); attention: a PNG, None
-    where the backbone is no ViT.
+    features: (N, D) of the test images, with labels (N,); attention: a PNG, None where the backbone is no ViT.
     """
 
-    title: str
-    recipe: Mapping[str, Any]
-    metrics: Mapping[str, float | None]
-    ci95: Mapping[str, tables.Interval]
-    class_names: tuple[str, ...]
     features: np.ndarray
     labels: np.ndarray
     attention: bytes | None
-    unreadable: Sequence[tuple[str | Path, str]]
-    notes: Sequence[str]
-    seed: int = 0
 
 
 def write_probe_report(path: Path, report: ProbeReport) -> None:

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from uda.report import canvas, embedding, page, plots, tables
+from uda.report import embedding, page, plots, tables
 from uda.report.curves import curves_section
 from uda.report.page import Figure, Section
+from uda.report.run import RunReport
 from uda.report.selection import selection_section
 from uda.wording import counted
 
@@ -20,26 +21,20 @@ _PER_GROUP = 12
 _HEADLINES = ("universal_score", "known_accuracy", "unknown_accuracy", "auroc")
 
 
-@dataclass(frozen=True)
-class UnidaReport:
+@dataclass(frozen=True, kw_only=True)
+class UnidaReport(RunReport):
     """Everything the page shows; N target images, K source classes, K stands for unknown.
 
-    metrics, ci95: as in `metrics.json`, fractions; None where undefined (or the target has no labels).
     scores:      (N,) unknown-scores, higher means more unknown; above `threshold` an image is rejected by `rejection`.
     predictions: (N,) int64 in 0 … K; confidences: (N,) of the best known class, in [0, 1].
     labels:      (N,) 0 … K−1 known, K unknown, −1 unlabelled; None where the target has no labels.
     target_images: (M, 3, h, w) uint8 thumbnails of the rows `thumbnail_rows` (M,), chosen by `select_thumbnails`.
     source_features (S, D), source_labels (S,), target_features (N, D): for t-SNE; may have no rows.
     selection:   as in `metrics.json`.
-    unreadable:  files left out, with the reason; notes: what was understood of the data, weights used, warnings.
     before, candidates: the sections of what was seen before training and of candidate new classes, or None.
     """
 
-    title: str
-    recipe: Mapping[str, Any]
-    metrics: Mapping[str, float | None]
     history: pd.DataFrame
-    class_names: tuple[str, ...]
     scores: np.ndarray
     threshold: float
     fixed_threshold: float | None
@@ -53,10 +48,6 @@ class UnidaReport:
     source_features: np.ndarray
     source_labels: np.ndarray
     target_features: np.ndarray
-    unreadable: Sequence[tuple[str | Path, str]] = ()
-    notes: Sequence[str] = ()
-    ci95: Mapping[str, tables.Interval] | None = None
-    seed: int = 0
     selection: Mapping[str, Any] | None = None
     before: Section | None = None
     candidates: Section | None = None
@@ -208,14 +199,9 @@ def _examples(report: UnidaReport) -> Section:
 
 def _mark(report: UnidaReport, row: int) -> tuple[str, str]:
     """Return an image's caption and the color of its frame."""
-    given = report.names[report.predictions[row]]
     figures = f"{100 * report.confidences[row]:.0f} %, score {report.scores[row]:.3g}"
-    truth = -1 if report.labels is None else int(report.labels[row])
-    if truth < 0:
-        return f"{given}\n{figures}", canvas.GRAY
-    if truth == report.predictions[row]:
-        return f"✓ {given}\n{figures}", plots.RIGHT
-    return f"✗ {given}\nis {report.names[truth]}\n{figures}", plots.WRONG
+    label = -1 if report.labels is None else report.labels[row]
+    return plots.marked(report.names[report.predictions[row]], report.names[label] if label >= 0 else None, figures)
 
 
 def _scores(report: UnidaReport) -> Section:

@@ -144,8 +144,13 @@ class Objective(nn.Module):
 
     def forward(self, encoder: Encoder, batch: Batch, clock: Clock) -> Loss:
         """Return the loss of a batch, with a forward pass of its own."""
+        return self.passed(encoder, batch, clock)[2]
+
+    def passed(self, encoder: Encoder, batch: Batch, clock: Clock) -> tuple[Views, Tensor, Loss]:
+        """Return the views of a batch, their features and the loss, for a task that shares the forward pass."""
         views = self.views(batch, clock)
-        return self.loss(self.encode(encoder, views), views)
+        features = self.encode(encoder, views)
+        return views, features, self.loss(features, views)
 
     def before_step(self, encoder: Encoder, clock: Clock) -> None:
         """Move what must move before the forward pass (teacher averages)."""

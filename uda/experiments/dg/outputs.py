@@ -8,13 +8,13 @@ import torch
 
 from uda.datasets.sampling import spread
 from uda.datasets.streams import Subset
-from uda.experiments.content import environment
 from uda.experiments.dg.assemble import method_label
 from uda.experiments.dg.domains import Domains
 from uda.experiments.dg.selection import selection_content
 from uda.experiments.experiment import SeedResult
 from uda.experiments.parts import thumbnails, write_backbone
 from uda.experiments.predict import predictions_table
+from uda.experiments.seed import page_frame, seed_frame
 from uda.metrics import accuracy_interval
 from uda.nn.encoder import TimmEncoder
 from uda.probes.answer import Answer
@@ -35,31 +35,21 @@ def seed_content(
     folder: Path, recipe: DgRecipe, domains: Domains, task: DomainGeneralization, seed: int
 ) -> dict[str, Any]:
     """Return what a seed's `metrics.json` holds; nothing in it depends on when or how fast the run was."""
-    metrics = task.last_metrics
     intervals = {name: accuracy_interval(right, np.ones(len(right), bool)) for name, right in task.last_right.items()}
     ci95 = {name: None if i.low is None or i.high is None else [i.low, i.high] for name, i in intervals.items()}
     history = History(folder / "history.csv", ()).read()
     images = {"source": len(domains.labels), "validation": len(task.data.held_out)}
-    return {
-        "task": recipe.task,
-        "method": method_label(recipe),
-        "seeds": [seed],
-        "steps": recipe.training.steps,
-        "metrics": metrics,
-        "std": dict.fromkeys(metrics),
-        "ci95": dict.fromkeys(metrics) | ci95,
-        "ci95_kind": "bootstrap over test images",
-        "per_seed": {name: [value] for name, value in metrics.items()},
+    device = task.threshold.device
+    frame = seed_frame(
+        recipe, method_label(recipe), seed, domains, task.last_metrics, ci95, "bootstrap over test images", device
+    )
+    return frame | {
         "chosen": selection_content(recipe, history),
         "target_images_used": recipe.adapt,
         "source": domains.source_name,
         "target": domains.target.table.name,
         "domains": [side.table.name for side in domains.sources],
-        "classes": list(domains.class_names),
-        "fingerprints": domains.fingerprints,
         "images": images | {"target": len(domains.target.table)},
-        "unreadable": [image.path for image in domains.unreadable],
-        "environment": environment(task.threshold.device),
     }
 
 
@@ -78,12 +68,8 @@ def write_seed_outputs(
     write_dg_report(
         folder / "report.html",
         DgReport(
-            title=f"{domains.title}: {content['method']}",
-            recipe=recipe.model_dump(mode="json"),
-            metrics=content["metrics"],
-            ci95=content["ci95"],
+            **page_frame(recipe, domains, content, origin, task.seed),
             history=History(folder / "history.csv", ()).read(),
-            class_names=domains.class_names,
             predictions=answer.predictions,
             confidences=answer.confidences,
             labels=labels,
@@ -94,9 +80,6 @@ def write_seed_outputs(
             source_labels=task.data.labels[sample],
             selection=content["chosen"],
             target_used=recipe.adapt,
-            unreadable=[(image.path, image.reason) for image in domains.unreadable],
-            notes=[*domains.lines, f"weights at the start: {origin}", *domains.warnings],
-            seed=task.seed,
         ),
     )
 

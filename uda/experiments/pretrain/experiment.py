@@ -11,7 +11,7 @@ import torch
 from uda.datasets.packed import SquareImages
 from uda.datasets.sampling import spread
 from uda.errors import UserError
-from uda.experiments.content import accuracy_differences, environment
+from uda.experiments.content import accuracy_differences
 from uda.experiments.experiment import Experiment, SeedResult, Settings
 from uda.experiments.parts import (
     batch_warnings,
@@ -26,6 +26,7 @@ from uda.experiments.parts import (
     write_backbone,
 )
 from uda.experiments.pool import PoolFound, PoolLoaded, find_pool, load_pool, usable_labels
+from uda.experiments.seed import page_frame, seed_frame
 from uda.nn.encoder import TimmEncoder, create_encoder
 from uda.random import derived_seed
 from uda.recipe import PretrainRecipe, Recipe
@@ -114,24 +115,14 @@ class PretrainExperiment(Experiment):
     ) -> dict[str, Any]:
         """Return the figures of the features."""
         assert task.last_metrics is not None
-        metrics = task.last_metrics
-        return {
-            "task": recipe.task,
-            "method": self.label(recipe),
-            "seeds": [seed],
-            "steps": recipe.training.steps,
-            "metrics": metrics,
-            "std": dict.fromkeys(metrics),
-            "ci95": dict.fromkeys(metrics) | task.last_intervals,
-            "ci95_kind": "bootstrap over test images",
-            "per_seed": {name: [value] for name, value in metrics.items()},
+        device, kind = next(task.parameters()).device, "bootstrap over test images"
+        frame = seed_frame(
+            recipe, self.label(recipe), seed, loaded, task.last_metrics, task.last_intervals, kind, device
+        )
+        return frame | {
             "warnings": task.warnings,
             "source": loaded.title,
-            "classes": list(loaded.class_names),
             "images": {"train": len(loaded.train.table), "test": len(loaded.test.table) if loaded.test else 0},
-            "fingerprints": loaded.fingerprints,
-            "unreadable": [image.path for image in loaded.unreadable],
-            "environment": environment(next(task.parameters()).device),
         }
 
     def write(
@@ -151,19 +142,12 @@ class PretrainExperiment(Experiment):
         write_pretrain_report(
             folder / "report.html",
             PretrainReport(
-                title=f"{loaded.title}: {content['method']}",
-                recipe=recipe.model_dump(mode="json"),
-                metrics=content["metrics"],
-                ci95=content["ci95"],
+                **page_frame(recipe, loaded, content, self.origin(task, inputs), task.seed),
                 history=History(folder / "history.csv", ()).read(),
-                class_names=loaded.class_names,
                 features=task.encode(task.pool.images, rows).numpy(),
                 labels=task.pool.labels[rows],
                 views=task.shown_views(),
                 warnings=task.warnings,
-                unreadable=[(image.path, image.reason) for image in loaded.unreadable],
-                notes=[*loaded.lines, f"weights at the start: {self.origin(task, inputs)}", *loaded.warnings],
-                seed=task.seed,
             ),
         )
 

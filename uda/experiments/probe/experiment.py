@@ -8,12 +8,13 @@ import numpy as np
 import torch
 
 from uda.errors import UserError
-from uda.experiments.content import accuracy_differences, environment
+from uda.experiments.content import accuracy_differences
 from uda.experiments.experiment import Experiment, SeedResult, Settings
 from uda.experiments.parts import check_sizes, random_view, starting_encoder, training_view, write_backbone
 from uda.experiments.pool import PoolFound, PoolLoaded, find_pool, load_pool, usable_labels
 from uda.experiments.pretrain.experiment import Inputs, prepare_pool, same_images
 from uda.experiments.probe.finetune import finetune
+from uda.experiments.seed import page_frame, seed_frame
 from uda.nn.encoder import create_encoder
 from uda.nn.layer import LayerEncoder
 from uda.recipe import ProbeRecipe
@@ -103,22 +104,13 @@ class ProbeExperiment(Experiment):
     def content(self, folder: Path, recipe: ProbeRecipe, loaded: PoolLoaded, task: Probe, seed: int) -> dict[str, Any]:
         """Return every figure with its interval."""
         metrics = {name: figure.value for name, figure in task.figures.items()}
-        return {
-            "task": recipe.task,
-            "method": self.label(recipe),
-            "seeds": [seed],
+        ci95 = {name: figure.ci95 for name, figure in task.figures.items()}
+        kind = "bootstrap over test images; over episodes for few-shot figures"
+        device = next(task.encoder.parameters()).device
+        return seed_frame(recipe, self.label(recipe), seed, loaded, metrics, ci95, kind, device) | {
             "steps": recipe.training.steps if task.probing.finetune else 0,
-            "metrics": metrics,
-            "std": dict.fromkeys(metrics),
-            "ci95": {name: figure.ci95 for name, figure in task.figures.items()},
-            "ci95_kind": "bootstrap over test images; over episodes for few-shot figures",
-            "per_seed": {name: [value] for name, value in metrics.items()},
             "source": loaded.title,
-            "classes": list(loaded.class_names),
             "images": {"train": len(task.train_rows), "test": len(task.test_rows)},
-            "fingerprints": loaded.fingerprints,
-            "unreadable": [image.path for image in loaded.unreadable],
-            "environment": environment(next(task.encoder.parameters()).device),
         }
 
     def write(
@@ -138,17 +130,10 @@ class ProbeExperiment(Experiment):
         write_probe_report(
             folder / "report.html",
             ProbeReport(
-                title=f"{loaded.title}: {content['method']}",
-                recipe=recipe.model_dump(mode="json"),
-                metrics=content["metrics"],
-                ci95=content["ci95"],
-                class_names=loaded.class_names,
+                **page_frame(recipe, loaded, content, task.encoder.origin, task.seed),
                 features=task.test_features.numpy(),
                 labels=labels,
                 attention=_attention(task),
-                unreadable=[(image.path, image.reason) for image in loaded.unreadable],
-                notes=[*loaded.lines, f"weights: {task.encoder.origin}", *loaded.warnings],
-                seed=task.seed,
             ),
         )
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from uda.experiments.content import environment
 from uda.experiments.predict import UNKNOWN
+from uda.experiments.seed import seed_frame
 from uda.experiments.selection import selection_content
 from uda.experiments.unida.assemble import method_label
 from uda.experiments.unida.domains import Domains
@@ -27,16 +27,11 @@ def seed_content(
     images = {"source": len(domains.source.table), "target": len(domains.target.table)}
     if domains.labelled is not None:
         images["labelled_target"] = len(domains.labelled.table)
-    return {
-        "task": recipe.task,
-        "method": method_label(recipe),
-        "seeds": [seed],
-        "steps": recipe.training.steps,
-        "metrics": metrics,
-        "std": dict.fromkeys(metrics),
-        "ci95": image_bootstrap(task, answer, seed),
-        "ci95_kind": "bootstrap over target images",
-        "per_seed": {name: [value] for name, value in metrics.items()},
+    ci95, device = image_bootstrap(task, answer, seed), task.threshold.device
+    frame = seed_frame(
+        recipe, method_label(recipe), seed, domains, metrics, ci95, "bootstrap over target images", device
+    )
+    return frame | {
         "rejection": {"rule": recipe.rejection, "threshold": answer.threshold},
         "by_rejection": task.measure_by_rule(answer),
         "answers": answer_counts(answer, domains.class_names),
@@ -45,11 +40,7 @@ def seed_content(
         "source": domains.source.table.name,
         "target": domains.target.table.name,
         "setting": domains.sets.setting,
-        "classes": list(domains.class_names),
         "images": images,
-        "fingerprints": domains.fingerprints,
-        "unreadable": [image.path for image in domains.unreadable],
-        "environment": environment(task.threshold.device),
     }
 
 

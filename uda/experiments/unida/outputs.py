@@ -10,6 +10,7 @@ from uda.datasets.sampling import spread
 from uda.datasets.streams import Subset
 from uda.experiments.parts import thumbnails, write_backbone
 from uda.experiments.predict import predictions_table
+from uda.experiments.seed import page_frame
 from uda.experiments.unida.assemble import Inputs
 from uda.experiments.unida.candidates import CANDIDATES, candidates_part, find_candidates
 from uda.experiments.unida.domains import Domains
@@ -50,12 +51,8 @@ def write_seed_outputs(
     write_unida_report(
         folder / "report.html",
         UnidaReport(
-            title=f"{domains.title}: {content['method']}",
-            recipe=recipe.model_dump(mode="json"),
-            metrics=content["metrics"],
-            ci95=content["ci95"],
+            **page_frame(recipe, domains, content, origin, task.seed),
             history=History(folder / "history.csv", ()).read(),
-            class_names=domains.class_names,
             scores=answer.scores,
             threshold=answer.threshold,
             fixed_threshold=task.method.fixed_threshold,
@@ -69,9 +66,6 @@ def write_seed_outputs(
             source_features=task.encode(Subset(task.data.source, sample))[0],
             source_labels=task.data.source_labels[sample],
             target_features=answer.features,
-            unreadable=[(image.path, image.reason) for image in domains.unreadable],
-            notes=[*domains.lines, f"weights: {origin}", *domains.warnings],
-            seed=task.seed,
             selection=content["selection"],
             before=before_training(recipe, domains, content.get("preflight")),
             candidates=candidates_part(candidates, recipe, domains, folder),

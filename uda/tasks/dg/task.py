@@ -129,9 +129,7 @@ class DomainGeneralization(Task):
         for objective, weight in zip(self.objectives, self.weights, strict=True):
             assert isinstance(objective, Objective)
             objective.before_step(self.encoder, clock)
-            views = objective.views(seen, clock)
-            features = objective.encode(self.encoder, views)
-            loss = objective.loss(features, views)
+            views, features, loss = objective.passed(self.encoder, seen, clock)
             auxiliary[str(objective.name)] = weight * loss.value
             self._carries.append((objective, loss.carry))
             if shared is None and self.method.shares_pass:

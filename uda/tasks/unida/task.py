@@ -138,9 +138,7 @@ class UniDA(Task):
             for objective, weight in zip(self.objectives, self.weights, strict=True):
                 assert isinstance(objective, Objective)
                 objective.before_step(self.encoder, own)
-                views = objective.views(target, own)
-                features = objective.encode(self.encoder, views)
-                loss = objective.loss(features, views)
+                views, features, loss = objective.passed(self.encoder, target, own)
                 losses[str(objective.name)] = weight * loss.value
                 self._carries.append((objective, loss.carry))
                 if target_features is None and views.plain is not None:
