@@ -1,0 +1,132 @@
+"""Blurs of a batch of images, (B, C, H, W) float32 in gray levels, in and out."""
+
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Border = Literal["nearest", "reflect", "mirror"]
+"""Beyond the edge: `nearest` a|abc|c, `reflect` ba|abc|cb, `mirror` cb|abc|ba."""
+
+
+def gaussian_blur(images: Tensor, sigma: float, truncate: float = 4.0, border: Border = "nearest") -> Tensor:
+    """Blur by a Gaussian of `sigma` pixels, cut off beyond truncate · sigma."""
+    height, width = images.shape[-2:]
+    reach = int(truncate * sigma + 0.5)
+    if reach == 0:
+        return images
+    rows = smoothing(sigma, reach, height, border).to(images)
+    columns = smoothing(sigma, reach, width, border).to(images).T
+    planes = images.flatten(0, -3)
+    # Plane by plane: one product of all would add up in an order that depends on how many there are.
+    planes = torch.bmm(torch.bmm(rows.expand(len(planes), -1, -1), planes), columns.expand(len(planes), -1, -1))
+    return planes.view_as(images)
+
+
+@lru_cache(maxsize=64)
+def smoothing(sigma: float, reach: int, side: int, border: Border) -> Tensor:
+    """Return the Gaussian blur of a line as a matrix, (side, side) float64; taps up to `reach`, their sum is 1."""
+    offsets = np.arange(-reach, reach + 1)
+    weights = np.exp(-0.5 * (offsets / sigma) ** 2)
+    matrix = np.zeros((side, side))
+    places = inside(np.arange(side)[:, None] + offsets, side, border)
+    np.add.at(matrix, (np.arange(side)[:, None], places), weights / weights.sum())
+    return torch.from_numpy(matrix)
+
+
+def inside(places: np.ndarray, side: int, border: Border) -> np.ndarray:
+    """Return the places in 0 … side − 1 that stand for places beyond the edges."""
+    if border == "nearest":
+        return places.clip(0, side - 1)
+    if border == "reflect":
+        places = places % (2 * side)
+        return np.minimum(places, 2 * side - 1 - places)
+    places = places % (2 * side - 2)
+    return np.minimum(places, 2 * side - 2 - places)
+
+
+def defocus_blur(images: Tensor, radius: float, edge: float) -> Tensor:
+    """Blur by a disk whose edge is smoothed by a Gaussian of `edge` pixels; images are mirrored at their edges."""
+    height, width = images.shape[-2:]
+    kernel = disk(radius, edge).to(images)
+    reach = len(kernel) // 2
+    for dim, side in ((2, height), (3, width)):
+        places = torch.from_numpy(inside(np.arange(-reach, side + reach), side, "mirror"))
+        images = images.index_select(dim, places.to(images.device))
+    # 17² taps or more: a product of spectra costs less.
+    size = images.shape[-2:]
+    spectrum = torch.fft.rfft2(images) * torch.fft.rfft2(kernel, s=size)
+    sums = torch.fft.irfft(torch.fft.ifft(spectrum, dim=-2), n=size[1])
+    return sums[..., 2 * reach :, 2 * reach :]
+
+
+@lru_cache(maxsize=16)
+def disk(radius: float, edge: float) -> Tensor:
+    """Return the kernel of an aperture, (17, 17) or, from radius 8 on, of 2 · radius + 1, float64.
+
+    As published, the kernel is smoothed within its own frame, by 3 taps (by 5 beyond radius 8).
+    """
+    reach, taps = (8, 1) if radius <= 8 else (int(radius), 2)
+    steps = np.arange(-reach, reach + 1)
+    flat = (steps[:, None] ** 2 + steps**2 <= radius**2).astype(float)
+    smooth = smoothing(edge, taps, len(steps), "mirror")
+    return smooth @ torch.from_numpy(flat / flat.sum()) @ smooth.T
+
+
+def motion_blur(images: Tensor, angles: Tensor, radius: int, sigma: float) -> Tensor:
+    """Smear each image in a direction of its own, by a one-sided Gaussian; the edge pixels go on beyond the edges.
+
+    angles: (B,) float64 degrees, 0 is along x. As ImageMagick's motion blur: 2 · radius + 1 taps, each at the nearest
+    pixel of the line.
+    """
+    height, width = images.shape[-2:]
+    far = 2 * radius
+    steps = torch.arange(far + 1, device=images.device, dtype=torch.float64)
+    weights = np.exp(-0.5 * (np.arange(far + 1) / sigma) ** 2)
+    lines = torch.deg2rad(angles)[:, None]
+    down = (steps * lines.sin() - 0.5).ceil().long() + far
+    right = (steps * lines.cos() - 0.5).ceil().long() + far
+    padded = F.pad(images, (far, far, far, far), mode="replicate")
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)
+    each = torch.arange(len(images), device=images.device)
+    out = torch.zeros_like(images)
+    for tap, weight in enumerate((weights / weights.sum()).tolist()):
+        out.add_(windows[each, :, down[:, tap], right[:, tap]], alpha=weight)
+    return out
+
+
+def zoom_blur(images: Tensor, end: float, step: float) -> Tensor:
+    """Average the image and its magnifications by 1, 1 + step, … below `end`."""
+    factors = np.arange(1, end, step).tolist()
+    out = images.clone()
+    for factor in factors:
+        out.add_(zoomed(images, factor))
+    return out.div_(len(factors) + 1)
+
+
+def zoomed(images: Tensor, factor: float) -> Tensor:
+    """Magnify the center, bilinear with aligned corners, to the same size."""
+    height, width = images.shape[-2:]
+    rows, columns = _middle(height, crop_side(height, factor)), _middle(width, crop_side(width, factor))
+    return magnified(images[..., rows, columns], factor, height, width)
+
+
+def crop_side(side: int, factor: float) -> int:
+    """Return how many pixels of a side are seen at a magnification."""
+    return int(np.ceil(side / factor))
+
+
+def magnified(crop: Tensor, factor: float, height: int, width: int) -> Tensor:
+    """Magnify all of (B, C, h, w) and return its middle, (B, C, height, width)."""
+    size = [round(side * factor) for side in crop.shape[-2:]]
+    if list(crop.shape[-2:]) != size:
+        crop = F.interpolate(crop, size=size, mode="bilinear", align_corners=True)
+    return crop[..., _middle(size[0], height), _middle(size[1], width)]
+
+
+def _middle(side: int, length: int) -> slice:
+    start = (side - length) // 2
+    return slice(start, start + length)
