@@ -8,6 +8,7 @@ from sklearn.metrics import brier_score_loss, log_loss
 from uda.metrics import (
     adaptive_calibration_error,
     brier_score,
+    calibration_metrics,
     expected_calibration_error,
     negative_log_likelihood,
     reliability_bins,
@@ -146,3 +147,11 @@ def test_what_is_refused():
             figure([[0.5, 0.5]], [0, 1])
     with pytest.raises(ValueError, match="bins must be at least 1"):
         expected_calibration_error(P, Y, bins=0)
+
+
+def test_all_figures_by_name():
+    # Brier: twice the squares of .1 .8 .4 .3, a mean of 2 · 0.9 / 4. NLL: the mean of −log .9 .2 .6 .7.
+    figures = calibration_metrics(P, Y, bins=4)
+    expected = {"ece": 0.35, "adaptive_ece": 0.4, "brier": 0.45, "nll": -np.log([0.9, 0.2, 0.6, 0.7]).mean()}
+    assert figures == pytest.approx(expected)
+    assert set(calibration_metrics(P, [-1] * 4).values()) == {None}

@@ -8,6 +8,7 @@ from uda.metrics.calibration import (
     ReliabilityBin,
     adaptive_calibration_error,
     brier_score,
+    calibration_metrics,
     expected_calibration_error,
     negative_log_likelihood,
     reliability_bins,
@@ -19,7 +20,7 @@ from uda.metrics.corruption import (
 )
 from uda.metrics.domains import ProxyADistance, proxy_a_distance
 from uda.metrics.features import alignment, balancedness, effective_rank, l2_normalize, uniformity
-from uda.metrics.ood import aupr, auroc, fpr_at_tpr, oscr
+from uda.metrics.ood import aupr, auroc, fpr_at_tpr, ood_metrics, oscr
 from uda.metrics.statistics import (
     BootstrapInterval,
     PairedDifference,
@@ -59,6 +60,7 @@ __all__ = [
     "balancedness",
     "bootstrap_ci",
     "brier_score",
+    "calibration_metrics",
     "class_recalls",
     "closed_accuracy",
     "effective_rank",
@@ -70,6 +72,7 @@ __all__ = [
     "l2_normalize",
     "mean_corruption_error",
     "negative_log_likelihood",
+    "ood_metrics",
     "oscr",
     "paired_difference",
     "per_class_accuracy",

@@ -97,6 +97,19 @@ def negative_log_likelihood(probabilities: ArrayLike, labels: ArrayLike) -> floa
     return float(-np.log(np.maximum(p[np.arange(len(p)), truth], _SMALLEST)).mean())
 
 
+def calibration_metrics(probabilities: ArrayLike, labels: ArrayLike, bins: int = 15) -> dict[str, float | None]:
+    """Return every figure of this kind by name: ece, adaptive_ece, brier, nll; all None without labelled images.
+
+    Arguments as for `expected_calibration_error`.
+    """
+    return {
+        "ece": expected_calibration_error(probabilities, labels, bins),
+        "adaptive_ece": adaptive_calibration_error(probabilities, labels, bins),
+        "brier": brier_score(probabilities, labels),
+        "nll": negative_log_likelihood(probabilities, labels),
+    }
+
+
 def _gap(bins: list[ReliabilityBin]) -> float | None:
     filled = [
         (b.count, abs(b.accuracy - b.confidence)) for b in bins if b.accuracy is not None and b.confidence is not None

@@ -89,6 +89,22 @@ def fpr_at_tpr(
     return float((negatives >= threshold).mean())
 
 
+def ood_metrics(scores_in: ArrayLike, scores_out: ArrayLike) -> dict[str, float | None]:
+    """Return every figure of this kind by name, of the unknown-scores of known (N,) and unknown images (M,).
+
+    auroc; aupr_in, aupr_out: finding the known, finding the unknown; fpr95_in: unknown images taken for known when 95 %
+    of the known are accepted (ODIN and most benchmarks since); fpr95_out: known images called unknown when 95 % of the
+    unknown are found (Hendrycks and Gimpel). All are None if either is empty.
+    """
+    return {
+        "auroc": auroc(scores_in, scores_out),
+        "aupr_in": aupr(scores_in, scores_out, positive="in"),
+        "aupr_out": aupr(scores_in, scores_out, positive="out"),
+        "fpr95_in": fpr_at_tpr(scores_in, scores_out, positive="in"),
+        "fpr95_out": fpr_at_tpr(scores_in, scores_out, positive="out"),
+    }
+
+
 def _by_convention(known: np.ndarray, unknown: np.ndarray, positive: Positive) -> tuple[np.ndarray, np.ndarray]:
     """Return the scores of the negatives and of the positives, turned so that positives should be high."""
     if positive not in ("in", "out"):

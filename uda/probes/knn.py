@@ -1,5 +1,6 @@
 """Weighted nearest neighbors on frozen features: the evaluation that needs no training (Wu et al., CVPR 2018)."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,20 +65,32 @@ def _vote(
         raise UserError(f"nearest neighbors with k={k}: give a k of at least 1")
     if not temperature > 0:
         raise UserError(f"nearest neighbors with temperature={temperature}: give a positive temperature, such as 0.1")
-    k = min(k, len(bank) - leave_one_out)
-    queries, bank = F.normalize(queries, dim=1), F.normalize(bank, dim=1)
     probabilities = torch.empty(len(queries), n_classes, dtype=bank.dtype, device=bank.device)
-    block = max(1, _CELLS // len(bank))
-    for first in range(0, len(queries), block):
-        similarity = queries[first : first + block] @ bank.T
-        if leave_one_out:
-            similarity.diagonal(first).fill_(-torch.inf)
-        nearest, rows = similarity.topk(k, dim=1)
+    for place, nearest, rows in neighbors(queries, bank, k, leave_one_out):
         # Relative to the nearest one, which changes no share and cannot overflow at a small temperature.
         weights = ((nearest - nearest[:, :1]) / temperature).exp()
         # In fixed point, because a GPU adds floats in an order that varies.
         votes = torch.zeros(len(rows), n_classes, dtype=torch.int64, device=bank.device)
         votes.scatter_add_(1, labels[rows], (weights.double() * _UNIT).round().long())
         share = votes.double() / votes.sum(dim=1, keepdim=True)
-        probabilities[first : first + block] = share.to(bank.dtype)
+        probabilities[place] = share.to(bank.dtype)
     return Neighbors(probabilities)
+
+
+@torch.no_grad()
+def neighbors(
+    queries: Tensor, bank: Tensor, k: int, leave_one_out: bool = False
+) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Give, block by block of the queries, which it is, and its k nearest of the bank by cosine, the nearest first.
+
+    queries: (N, D), bank: (M, D), L2-normalized here; k is cut to M. Each block of n queries is (slice, cosines (n, k),
+    rows of the bank (n, k)). leave_one_out: the queries are the bank, and none is its own neighbor.
+    """
+    k = min(k, len(bank) - leave_one_out)
+    queries, bank = F.normalize(queries, dim=1), F.normalize(bank, dim=1)
+    block = max(1, _CELLS // len(bank))
+    for first in range(0, len(queries), block):
+        similarity = queries[first : first + block] @ bank.T
+        if leave_one_out:
+            similarity.diagonal(first).fill_(-torch.inf)
+        yield slice(first, first + block), *similarity.topk(k, dim=1)
