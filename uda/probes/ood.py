@@ -58,13 +58,13 @@ def fit_class_gaussians(features: Tensor, labels: Tensor | np.ndarray, n_classes
     toward a multiple of the identity by as much as Ledoit and Wolf (2004) find best, as scikit-learn computes it.
     Raises UserError where no image differs from its class's mean; other errors as `uda.probes.features.checked`.
     """
-    features, labels = checked(features, labels, n_classes)
+    features, truth = checked(features, labels, n_classes)
     features = features.double()
-    there, labels = labels.unique(return_inverse=True)
-    counts = torch.bincount(labels, minlength=len(there))[:, None]
+    there, row = truth.unique(return_inverse=True)
+    counts = torch.bincount(row, minlength=len(there))[:, None]
     means = torch.zeros(len(there), features.shape[1], dtype=features.dtype, device=features.device)
-    means = means.index_add_(0, labels, features) / counts
-    centered = features - means[labels]
+    means = means.index_add_(0, row, features) / counts
+    centered = features - means[row]
     covariance, shrinkage = centered.T @ centered / len(features), 0.0
     if not bool(covariance.diagonal().sum() > 0):
         raise UserError(
