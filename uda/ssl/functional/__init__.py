@@ -9,6 +9,7 @@ from uda.ssl.functional.adaptation import (
 )
 from uda.ssl.functional.adversarial import domain_adversarial, rescaled_weights, transferability
 from uda.ssl.functional.clustering import self_label, sinkhorn, swav
+from uda.ssl.functional.consistency import jensen_shannon
 from uda.ssl.functional.contrastive import (
     hard_negative_nt_xent,
     info_nce,
@@ -34,6 +35,7 @@ __all__ = [
     "hard_negative_nt_xent",
     "hard_negative_one_vs_all",
     "info_nce",
+    "jensen_shannon",
     "margin_contrastive",
     "n_pair",
     "nce",
