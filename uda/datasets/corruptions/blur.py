@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.fft import next_fast_len
 from torch import Tensor
 
 _BLOCK = 56
@@ -86,10 +87,10 @@ def defocus_blur(images: Tensor, radius: float, edge: float) -> Tensor:
         places = torch.from_numpy(inside(np.arange(-reach, side + reach), side, "mirror"))
         images = images.index_select(dim, places.to(images.device))
     # 17² taps or more: a product of spectra costs less.
-    size = images.shape[-2:]
-    spectrum = torch.fft.rfft2(images) * torch.fft.rfft2(kernel, s=size)
+    size = [next_fast_len(side, real=True) for side in images.shape[-2:]]
+    spectrum = torch.fft.rfft2(images, s=size) * torch.fft.rfft2(kernel, s=size)
     sums = torch.fft.irfft(torch.fft.ifft(spectrum, dim=-2), n=size[1])
-    return sums[..., 2 * reach :, 2 * reach :]
+    return sums[..., 2 * reach : 2 * reach + height, 2 * reach : 2 * reach + width]
 
 
 @lru_cache(maxsize=16)
