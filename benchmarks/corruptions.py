@@ -37,7 +37,7 @@ class Case:
     theirs: int
 
 
-CASES = (Case(32, 128, 16), Case(224, 8, 2))
+CASES = (Case(32, 256, 16), Case(224, 32, 2))
 
 
 def photographs(n: int, size: int) -> Tensor:
