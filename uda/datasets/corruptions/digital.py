@@ -87,26 +87,33 @@ def pixelate(images: Tensor, share: float) -> Tensor:
 
     As Pillow's box filter, columns first: each pixel belongs to one mean, which is rounded after each axis.
     """
-    for _ in range(2):  # on rows, which are faster to add than columns
-        images = _pixelated_rows(images.transpose(2, 3).contiguous(), share)
-    return images
+    height, width = images.shape[-2:]
+    # Always on rows, which are faster to add and to repeat than columns.
+    narrow = _row_means(images.mT.contiguous(), int(width * share))
+    small = _row_means(narrow.mT.contiguous(), int(height * share))
+    narrow = _repeated_rows(small, height).mT.contiguous()
+    return _repeated_rows(narrow, width).mT.contiguous()
 
 
-def _pixelated_rows(images: Tensor, share: float) -> Tensor:
+def _row_means(images: Tensor, n: int) -> Tensor:
+    """Divide the rows into n runs and return the rounded mean of each."""
     side = images.shape[2]
-    n = int(side * share)
     scale = side / n
     centers = (np.arange(n) + 0.5) * scale
     first, end = ((centers + part + 0.5).astype(int).clip(0, side) for part in (-scale / 2, scale / 2))
     counts = end - first
-    values = images.float()
-    means = torch.full((1,), 0.5 + 2.0**-10, device=images.device).expand(*images.shape[:2], n, images.shape[3]).clone()
+    means: Tensor | float = 0.5 + 2.0**-10
     for k in range(counts.max()):
         rows = torch.from_numpy((first + k).clip(max=end - 1)).to(images.device)
-        weights = torch.from_numpy((k < counts) / counts)[:, None].to(values)
-        means.addcmul_(values.index_select(2, rows), weights)
+        weights = torch.from_numpy((k < counts) / counts)[:, None].to(images.device, torch.float32)
+        means = images.index_select(2, rows).float().mul_(weights).add_(means)
+    return torch.as_tensor(means).to(torch.uint8)
+
+
+def _repeated_rows(images: Tensor, side: int) -> Tensor:
+    n = images.shape[2]
     nearest = ((np.arange(side) + 0.5) * (n / side)).astype(int)
-    return means.to(torch.uint8).index_select(2, torch.from_numpy(nearest).to(images.device))
+    return images.index_select(2, torch.from_numpy(nearest).to(images.device))
 
 
 def jpeg_compression(images: Tensor, quality: int) -> Tensor:

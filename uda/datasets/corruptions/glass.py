@@ -69,7 +69,7 @@ def _copied(offset: Tensor, inner: Tensor, moves: list[int], n: int) -> Tensor:
     pointers = torch.arange(2 * total, device=offset.device)
     pointers[:total] += total
     pointers.scatter_(0, swept.flatten(), (swept + move + total * ~final).flatten())
-    return (_followed(pointers[:total], pointers, total) - total).view(-1, n)
+    return (_followed(pointers[:total].clone(), pointers, total) - total).view(-1, n)
 
 
 def _exchanged(offset: Tensor, inner: Tensor, moves: list[int], n: int) -> Tensor:
@@ -98,8 +98,10 @@ def _exchanged(offset: Tensor, inner: Tensor, moves: list[int], n: int) -> Tenso
 
 
 def _followed(start: Tensor, pointers: Tensor, ends: int) -> Tensor:
-    """Follow the pointers from each start until they lead to a node of `ends` or above, twice as far each time."""
-    while int(start.min()) < ends:
-        start = pointers.index_select(0, start)
-        pointers[:ends] = pointers.index_select(0, pointers[:ends])
+    """Follow the pointers from each start until they lead to a node of `ends` or above; few go far."""
+    going = (start < ends).nonzero()[:, 0]
+    while len(going):
+        further = pointers.index_select(0, start.index_select(0, going))
+        start.scatter_(0, going, further)
+        going = going.masked_select(further < ends)
     return start

@@ -4,10 +4,11 @@ The published water is made by OpenCV's edge filter and distance transform on 8-
 through, so they are repeated here to the last bit, for a batch at a time.
 """
 
-from functools import reduce
+from collections.abc import Callable
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from uda.datasets.corruptions.blur import gaussian_blur
@@ -37,13 +38,13 @@ def spatter(images: Tensor, noise: Tensor, liquid: Liquid) -> Tensor:
 
 def _muddy(images: Tensor, wet: Tensor, liquid: Liquid) -> Tensor:
     cover = gaussian_blur((wet > liquid.threshold).double()[:, None], liquid.edge)
-    cover = torch.where(cover < 0.8, 0.0, cover).float()
+    cover = F.threshold(cover, 0.8, 0).float()
     return torch.lerp(images, images.new_tensor(_MUD)[:, None, None], cover)
 
 
 def _watery(images: Tensor, wet: Tensor, liquid: Liquid) -> Tensor:
     """Add light where it is wet; an image that no drop falls on stays as it is (the reference divides 0 by 0)."""
-    drops = torch.where(wet < liquid.threshold, 0.0, wet.clamp(max=1) * 255).int()
+    drops = F.threshold(wet, liquid.threshold, 0).clamp_(max=1).mul_(255).int()
     light = (drops * relief(distance(edges(drops)))).float()
     light = light * (liquid.edge / light.amax((1, 2), keepdim=True).clamp_min(1))
     return torch.addcmul(images, light[:, None], images.new_tensor(_WATER)[:, None, None])
@@ -74,8 +75,7 @@ def edges(gray: Tensor) -> Tensor:
     candidates &= _less(_WEAK, length)
     kept = candidates & _less(_STRONG, length)
     while True:
-        near = _around(kept, "zero")
-        grown = candidates & reduce(torch.bitwise_or, (value for row in near for value in row))
+        grown = candidates & _of_neighbors(torch.bitwise_or, kept, "zero")
         if torch.equal(grown, kept):
             return kept.bool()
         kept = grown
@@ -106,10 +106,10 @@ def distance(edge: Tensor) -> Tensor:
 
 def relief(far: Tensor) -> Tensor:
     """Return the shine of drops, int32: distances smoothed, equalized, embossed and smoothed again, 0 … 255."""
-    levels = _equalized(_sum_around(far) // (9 * _UNIT))
+    levels = _equalized((_of_neighbors(torch.add, far, "mirror").double() / (9 * _UNIT)).int())
     near = _around(levels, "mirror")
     embossed = near[1][1] + near[1][2] + near[2][1] + near[2][2] * 2 - near[0][0] * 2 - near[0][1] - near[1][0]
-    return (_sum_around(embossed.clamp_(0, 255)) * 2 + 9) // 18
+    return (_of_neighbors(torch.add, embossed.clamp_(0, 255), "mirror").float() / 9).round().int()
 
 
 def _equalized(levels: Tensor) -> Tensor:
@@ -126,11 +126,11 @@ def _equalized(levels: Tensor) -> Tensor:
     return table.gather(1, flat).view_as(levels).int()
 
 
-def _sum_around(values: Tensor) -> Tensor:
-    """Sum 3 × 3 neighbors; mirrored at the edges."""
-    padded = _padded(values, "mirror")
-    rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
-    return rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]
+def _of_neighbors(operation: Callable[[Tensor, Tensor], Tensor], values: Tensor, border: Border) -> Tensor:
+    """Reduce the 3 × 3 values around each one."""
+    padded = _padded(values, border)
+    rows = operation(operation(padded[:, :-2], padded[:, 1:-1]), padded[:, 2:])
+    return operation(operation(rows[:, :, :-2], rows[:, :, 1:-1]), rows[:, :, 2:])
 
 
 def _around(values: Tensor, border: Border) -> list[list[Tensor]]:
