@@ -1,12 +1,16 @@
 """Blurs of a batch of images, (B, C, H, W) float32 in gray levels, in and out."""
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.fft import next_fast_len
 from torch import Tensor
+
+_BLOCK = 56
 
 Border = Literal["nearest", "reflect", "mirror"]
 """Beyond the edge: `nearest` a|abc|c, `reflect` ba|abc|cb, `mirror` cb|abc|ba."""
@@ -18,12 +22,38 @@ def gaussian_blur(images: Tensor, sigma: float, truncate: float = 4.0, border: B
     reach = int(truncate * sigma + 0.5)
     if reach == 0:
         return images
-    rows = smoothing(sigma, reach, height, border).to(images)
-    columns = smoothing(sigma, reach, width, border).to(images).T
     planes = images.flatten(0, -3)
-    # Plane by plane: one product of all would add up in an order that depends on how many there are.
-    planes = torch.bmm(torch.bmm(rows.expand(len(planes), -1, -1), planes), columns.expand(len(planes), -1, -1))
-    return planes.view_as(images)
+    planes = _along_rows(planes, smoothing(sigma, reach, width, border).to(images), reach)
+    return _along_columns(planes, smoothing(sigma, reach, height, border).to(images), reach).view_as(images)
+
+
+def _along_columns(planes: Tensor, matrix: Tensor, reach: int) -> Tensor:
+    """Return matrix · plane for (P, H, W) planes; entries farther than `reach` from the diagonal are 0.
+
+    In blocks, which leave out most of the zeros, and plane by plane: one product of all planes would add up in an order
+    that depends on how many there are.
+    """
+    out = torch.empty_like(planes)
+    for block, near in _blocks(len(matrix), reach):
+        rows = matrix[block, near].expand(len(planes), -1, -1)
+        out[:, block] = torch.bmm(rows, planes[:, near])
+    return out
+
+
+def _along_rows(planes: Tensor, matrix: Tensor, reach: int) -> Tensor:
+    """Return plane · matrixᵀ, as above."""
+    out = torch.empty_like(planes)
+    for block, near in _blocks(len(matrix), reach):
+        columns = matrix[block, near].T.expand(len(planes), -1, -1)
+        out[:, :, block] = torch.bmm(planes[:, :, near], columns)
+    return out
+
+
+def _blocks(side: int, reach: int) -> Iterator[tuple[slice, slice]]:
+    """Return runs of a line, and what of it is within reach of each."""
+    for first in range(0, side, _BLOCK):
+        end = min(first + _BLOCK, side)
+        yield slice(first, end), slice(max(0, first - reach), min(side, end + reach))
 
 
 @lru_cache(maxsize=64)
@@ -57,10 +87,10 @@ def defocus_blur(images: Tensor, radius: float, edge: float) -> Tensor:
         places = torch.from_numpy(inside(np.arange(-reach, side + reach), side, "mirror"))
         images = images.index_select(dim, places.to(images.device))
     # 17² taps or more: a product of spectra costs less.
-    size = images.shape[-2:]
-    spectrum = torch.fft.rfft2(images) * torch.fft.rfft2(kernel, s=size)
+    size = [next_fast_len(side, real=True) for side in images.shape[-2:]]
+    spectrum = torch.fft.rfft2(images, s=size) * torch.fft.rfft2(kernel, s=size)
     sums = torch.fft.irfft(torch.fft.ifft(spectrum, dim=-2), n=size[1])
-    return sums[..., 2 * reach :, 2 * reach :]
+    return sums[..., 2 * reach : 2 * reach + height, 2 * reach : 2 * reach + width]
 
 
 @lru_cache(maxsize=16)

@@ -42,46 +42,43 @@ def elastic_transform(images: Tensor, corners: Tensor, moves: Tensor, constants:
     were made, rounds the first bend's places to 1/32 of a pixel, this does not.
     """
     height, width = images.shape[-2:]
-    grid = _affine_places(corners * constants.affine, height, width)
-    unit = torch.tensor([max(1, width - 1), max(1, height - 1)], device=images.device)
-    bent = _sample(images, (grid * (2 / unit) - 1).float(), whole=True)
+    x = torch.arange(width, device=images.device)
+    y = torch.arange(height, device=images.device)[:, None]
+    bend = _bend(corners * constants.affine, height, width)[..., None, None]
+    bent = _sample(images, *((bend[:, i, 0] + bend[:, i, 1] * x + bend[:, i, 2] * y) for i in range(2)), whole=True)
     if not constants.alpha:
         return bent
     shifts = gaussian_blur(moves, constants.sigma, truncate=3, border="reflect") * constants.alpha
-    x = torch.arange(width, device=images.device) + shifts[:, 0]
-    y = torch.arange(height, device=images.device)[:, None] + shifts[:, 1]
-    return _sample(bent, torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1), whole=False)
+    return _sample(bent, shifts[:, 0] + x, shifts[:, 1] + y, whole=False)
 
 
-def _affine_places(shifts: Tensor, height: int, width: int) -> Tensor:
-    """Return where each pixel comes from when three points are moved by shifts (B, 3, 2): (B, H, W, 2), x first."""
+def _bend(shifts: Tensor, height: int, width: int) -> Tensor:
+    """Return where pixels come from when three points are moved by shifts (B, 3, 2).
+
+    (B, 2, 3) float64: the pixel (x, y) comes from the place row · (1, x, y), for its x and its y.
+    """
     away = min(height, width) // 3
-    x, y = width // 2, height // 2
-    first, knee, last = shifts.unbind(1)
-    first, knee, last = (
-        first + shifts.new_tensor([x + away, y + away]),
-        knee + shifts.new_tensor([x + away, y - away]),
-        last + shifts.new_tensor([x - away, y - away]),
-    )
-    # A place is knee + a · (first − knee) + b · (last − knee) after the move, and the same a and b tell it before.
-    one, two = first - knee, last - knee
-    area = _cross(one, two)
-    area = torch.where(area.abs() < 1e-6, 1e-6, area)[:, None, None]
-    columns = torch.arange(width, dtype=shifts.dtype, device=shifts.device).expand(height, -1)
-    rows = torch.arange(height, dtype=shifts.dtype, device=shifts.device)[:, None].expand(-1, width)
-    place = torch.stack([columns, rows], dim=-1) - knee[:, None, None]
-    a = _cross(place, two[:, None, None]) / area
-    b = _cross(one[:, None, None], place) / area
-    return torch.stack([x + away - 2 * away * b, y - away + 2 * away * a], dim=-1)
+    right, left, down, up = width // 2 + away, width // 2 - away, height // 2 + away, height // 2 - away
+    knee_x, knee_y = (shifts[:, 1] + shifts.new_tensor([right, up])).unbind(1)
+    # A place is knee + a · one + b · two after the move, and the same a and b tell where it was before.
+    one_x, one_y = (shifts[:, 0] + shifts.new_tensor([right, down])).unbind(1)
+    two_x, two_y = (shifts[:, 2] + shifts.new_tensor([left, up])).unbind(1)
+    one_x, one_y, two_x, two_y = one_x - knee_x, one_y - knee_y, two_x - knee_x, two_y - knee_y
+    area = one_x * two_y - one_y * two_x
+    area = torch.where(area.abs() < 1e-6, 1e-6, area)
+    a = torch.stack([knee_y * two_x - knee_x * two_y, two_y, -two_x], dim=1) * (2 * away / area)[:, None]
+    b = torch.stack([knee_x * one_y - knee_y * one_x, -one_y, one_x], dim=1) * (2 * away / area)[:, None]
+    return torch.stack([-b, a], dim=1) + shifts.new_tensor([[right, 0, 0], [up, 0, 0]])
 
 
-def _cross(a: Tensor, b: Tensor) -> Tensor:
-    return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
-
-
-def _sample(images: Tensor, grid: Tensor, whole: bool) -> Tensor:
-    """Bilinear; mirrored about the centers of the outermost pixels (whole), or about the image's edges."""
-    grid = grid.clamp(-1e4, 1e4)  # three points that fall on a line would send pixels to infinity
+def _sample(images: Tensor, x: Tensor, y: Tensor, whole: bool) -> Tensor:
+    """Bilinear at places x, y (B, H, W); mirrored about the outermost pixels' centers (whole) or outer edges."""
+    height, width = images.shape[-2:]
+    if whole:
+        x, y = x * (2 / (width - 1)) - 1, y * (2 / (height - 1)) - 1
+    else:
+        x, y = (x * 2 + 1) / width - 1, (y * 2 + 1) / height - 1
+    grid = torch.stack([x.float(), y.float()], dim=-1).clamp_(-1e4, 1e4)  # points on a line would send pixels far off
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=whole)
 
 
@@ -91,35 +88,38 @@ def pixelate(images: Tensor, share: float) -> Tensor:
     As Pillow's box filter, columns first: each pixel belongs to one mean, which is rounded after each axis.
     """
     height, width = images.shape[-2:]
-    small = _row_means(images.transpose(2, 3).contiguous(), int(width * share))  # rows are faster to add than columns
-    small = _row_means(small.transpose(2, 3).contiguous(), int(height * share))
-    for dim, side in ((3, width), (2, height)):
-        small = small.index_select(dim, _nearest(side, small.shape[dim]).to(images.device))
-    return small
+    # Always on rows, which are faster to add and to repeat than columns.
+    narrow = _row_means(images.mT.contiguous(), int(width * share))
+    small = _row_means(narrow.mT.contiguous(), int(height * share))
+    narrow = _repeated_rows(small, height).mT.contiguous()
+    return _repeated_rows(narrow, width).mT.contiguous()
 
 
 def _row_means(images: Tensor, n: int) -> Tensor:
     """Divide the rows into n runs and return the rounded mean of each."""
-    scale = images.shape[2] / n
+    side = images.shape[2]
+    scale = side / n
     centers = (np.arange(n) + 0.5) * scale
-    first, end = ((centers + side * scale / 2 + 0.5).astype(int).clip(0, images.shape[2]) for side in (-1, 1))
-    counts = torch.from_numpy(end - first)
-    total = torch.zeros(1, dtype=torch.int16, device=images.device)
-    for k in range(int(counts.max())):
-        rows = images.index_select(2, torch.from_numpy((first + k).clip(max=end - 1)).to(images.device)).short()
-        if k >= int(counts.min()):
-            rows *= (counts > k).to(images.device)[:, None]
-        total = total + rows
-    share = (1 / counts).to(images.device, torch.float32)[:, None]
-    return (total * share).add_(0.5 + 2.0**-10).to(torch.uint8)
+    first, end = ((centers + part + 0.5).astype(int).clip(0, side) for part in (-scale / 2, scale / 2))
+    counts = end - first
+    means: Tensor | float = 0.5 + 2.0**-10
+    for k in range(counts.max()):
+        rows = torch.from_numpy((first + k).clip(max=end - 1)).to(images.device)
+        weights = torch.from_numpy((k < counts) / counts)[:, None].to(images.device, torch.float32)
+        means = images.index_select(2, rows).float().mul_(weights).add_(means)
+    return torch.as_tensor(means).to(torch.uint8)
 
 
-def _nearest(side: int, small: int) -> Tensor:
-    return ((torch.arange(side) + 0.5) * (small / side)).long()
+def _repeated_rows(images: Tensor, side: int) -> Tensor:
+    n = images.shape[2]
+    nearest = ((np.arange(side) + 0.5) * (n / side)).astype(int)
+    return images.index_select(2, torch.from_numpy(nearest).to(images.device))
 
 
 def jpeg_compression(images: Tensor, quality: int) -> Tensor:
     """Encode each image as JPEG with color at half the resolution, and decode it; uint8 → uint8, on the CPU."""
-    pictures = images.cpu()
-    return torch.stack([decode_jpeg(encode_jpeg(picture, quality)) for picture in pictures]).to(images.device)
+    out = torch.empty(images.shape, dtype=torch.uint8)
+    for source, target in zip(images.cpu(), out, strict=True):
+        target.copy_(decode_jpeg(encode_jpeg(source, quality)))
+    return out.to(images.device)
 

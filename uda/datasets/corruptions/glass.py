@@ -51,75 +51,57 @@ def sources(offset: Tensor, height: int, width: int, reach: int, copies: bool) -
     offset: (B, n) of `offsets`; returns (B, H·W) int64. copies: a pixel takes its partner's content and leaves it there
     as well, as the published exchange does (it swaps two views of one array); else the two are exchanged.
     """
-    code = offset.view(len(offset), height - 2 * reach, width - 2 * reach)
-    place = torch.arange(height * width, dtype=torch.int32, device=offset.device).view(1, height, width)
-    if copies:
-        return _copied(code, place, reach)
-    return _exchanged(code, place, reach)
-
-
-def _copied(code: Tensor, place: Tensor, reach: int) -> Tensor:
-    _, height, width = place.shape
     n = height * width
-    here = place[:, *_window(height, width, reach)]
-    code = code.int()
-    partner = here + (code // (2 * reach) - reach) * width + code % (2 * reach) - reach
-    was_swept = torch.zeros_like(place, dtype=torch.bool)
-    was_swept[:, *_window(height, width, reach)] = True
-    earlier = (partner > here) & was_swept.flatten()[partner.long()]  # the partner has its final content already
-    # Nodes: 0 … n − 1 are final contents, n … 2n − 1 first ones.
-    final = (place + n).repeat(len(code), 1, 1)
-    final[:, *_window(height, width, reach)] = torch.where(earlier, partner, partner + n)
-    return _followed(final.flatten(1), final.flatten(1), n) - n
+    place = torch.arange(n, device=offset.device)
+    inner = place.view(height, width)[reach + 1 : height - reach + 1, reach + 1 : width - reach + 1].flatten()
+    moves = [down * width + right for down in range(-reach, reach) for right in range(-reach, reach)]
+    found = (_copied if copies else _exchanged)(offset, inner, moves, n)
+    return found - n * torch.arange(len(offset), device=offset.device)[:, None]
 
 
-def _exchanged(code: Tensor, place: Tensor, reach: int) -> Tensor:
-    batch = len(code)
-    _, height, width = place.shape
-    n = height * width
-    window = _window(height, width, reach)
-    # Nodes: q is the content of the place q right after q's exchange, n + q that of its partner's place,
-    # 2n + l the first content of the place l. `last` is the node that holds a place's content so far.
-    last = (place + 2 * n).repeat(batch, 1, 1)
-    own, other = place[:, *window], place[:, *window] + n
-    before_own, before_other = last[:, *window].clone(), last[:, *window].clone()
-    # A place takes part in its own exchange and in those of near ones that drew it. These neighbors come in the same
-    # order for all places, which is why all can be walked through together.
-    for down in range(reach, -reach, -1):
-        for right in range(reach, -reach, -1):
-            seen = last[:, *_window(height, width, reach, -down, -right)]
-            if down == right == 0:
-                before_own.copy_(seen)
-                still = code == _code(0, 0, reach)
-                seen.copy_(torch.where(still, seen, own))
-            else:
-                drawn = code == _code(-down, -right, reach)
-                torch.where(drawn, seen, before_other, out=before_other)
-                seen.copy_(torch.where(drawn, other, seen))
-    pointers = (place + 2 * n).repeat(batch, 2, 1)
-    pointers[:, :height][:, *window] = before_other
-    pointers[:, height:][:, *window] = before_own
-    return _followed(last.flatten(1), pointers.flatten(1), 2 * n) - 2 * n
+def _copied(offset: Tensor, inner: Tensor, moves: list[int], n: int) -> Tensor:
+    """Nodes: of T places in all images, q is the final content of the place q and T + q the first one."""
+    total = len(offset) * n
+    swept = inner + n * torch.arange(len(offset), device=offset.device)[:, None]
+    move = torch.tensor(moves, device=offset.device)[offset.int()]
+    is_swept = torch.zeros(n, dtype=torch.bool, device=offset.device).scatter_(0, inner, True)
+    final = (move > 0) & is_swept[inner + move]  # the partner has its final content already
+    pointers = torch.arange(2 * total, device=offset.device)
+    pointers[:total] += total
+    pointers.scatter_(0, swept.flatten(), (swept + move + total * ~final).flatten())
+    return (_followed(pointers[:total].clone(), pointers, total) - total).view(-1, n)
+
+
+def _exchanged(offset: Tensor, inner: Tensor, moves: list[int], n: int) -> Tensor:
+    """Nodes: q is what the place q holds right after its own exchange, T + q what its partner's place then holds.
+
+    2T + q is the first content of the place q.
+    """
+    total = len(offset) * n
+    swept = (inner + n * torch.arange(len(offset), device=offset.device)[:, None]).flatten()
+    pointers = torch.arange(3 * total, device=offset.device)
+    last = pointers[2 * total :].clone()  # the node that holds the content of a place so far
+    # A place takes part in its own exchange and in those of near places that drew it. These come in the same order
+    # for all places, that of the moves, which is why all places can be walked through together, move by move.
+    codes = offset.flatten()
+    movers = swept[codes.sort().indices].split(torch.bincount(codes, minlength=len(moves)).tolist())
+    for move, places in zip(moves, movers, strict=True):
+        if move:
+            partners = places + move
+            pointers.scatter_(0, places, last.gather(0, partners))
+            last.scatter_(0, partners, places + total)
+        else:  # those who drew themselves do nothing
+            still = last.gather(0, places)
+            pointers.scatter_(0, swept + total, last.gather(0, swept))
+            last.scatter_(0, swept, swept).scatter_(0, places, still)
+    return (_followed(last, pointers, 2 * total) - 2 * total).view(-1, n)
 
 
 def _followed(start: Tensor, pointers: Tensor, ends: int) -> Tensor:
-    """Follow pointers (B, M) from each start until they lead to a node of `ends` or above, twice as far each time."""
-    start, pointers = start.long(), pointers.long()
-    terminal = torch.arange(ends, ends + start.shape[1], device=start.device).expand(len(start), -1)
-    pointers = torch.cat([pointers, terminal], dim=1)
-    while bool((start < ends).any()):
-        start = pointers.gather(1, start)
-        pointers[:, :ends] = pointers.gather(1, pointers[:, :ends])
+    """Follow the pointers from each start until they lead to a node of `ends` or above; few go far."""
+    going = (start < ends).nonzero()[:, 0]
+    while len(going):
+        further = pointers.index_select(0, start.index_select(0, going))
+        start.scatter_(0, going, further)
+        going = going.masked_select(further < ends)
     return start
-
-
-def _code(down: int, right: int, reach: int) -> int:
-    return 2 * reach * (down + reach) + right + reach
-
-
-def _window(height: int, width: int, reach: int, down: int = 0, right: int = 0) -> tuple[slice, slice]:
-    """Return the swept rows and columns, moved by an offset."""
-    return (
-        slice(reach + 1 + down, height - reach + 1 + down),
-        slice(reach + 1 + right, width - reach + 1 + right),
-    )

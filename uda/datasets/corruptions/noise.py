@@ -22,9 +22,11 @@ def noisy(images: Tensor, words: Tensor, table: Tensor) -> Tensor:
     """
     column = words & 255
     cell = images.flatten(1).int().bitwise_left_shift_(8).bitwise_or_(column)
-    entry = table.to(images.device).index_select(0, cell.flatten().long()).view_as(words)
-    kept = words < (entry & -256)  # compares the upper 24 bits
-    return torch.where(kept, column, entry & 255).to(torch.uint8).view_as(images)
+    entry = table.to(images.device).index_select(0, cell.flatten()).view_as(words)
+    alias = entry & 255
+    # All ones where the upper 24 bits are below the entry's; in integers, as choosing by truth values is slow.
+    kept = (words >> 8).sub_(entry.bitwise_right_shift_(8)).bitwise_right_shift_(31)
+    return column.bitwise_xor_(alias).bitwise_and_(kept).bitwise_xor_(alias).to(torch.uint8).view_as(images)
 
 
 def alias_table(probabilities: np.ndarray) -> Tensor:

@@ -1,6 +1,7 @@
 """Fog, snow, frost and brightness; images (B, 3, H, W) float32 in gray levels, in and out (spatter: liquid.py)."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from uda.datasets.corruptions.blur import crop_side, magnified, motion_blur
@@ -28,7 +29,7 @@ def snow(images: Tensor, noise: Tensor, angles: Tensor, flakes: Flakes, coarse: 
     """
     height, width = images.shape[-2:]
     layer = magnified((noise * flakes.std + flakes.mean)[:, None], flakes.zoom, height, width)
-    layer = torch.where(layer < flakes.threshold, 0.0, layer.clamp(0, 1) * 255).float()
+    layer = F.threshold(layer, flakes.threshold, 0).clamp_(0, 1).mul_(255).float()
     if coarse:
         layer = layer.floor()
     layer = motion_blur(layer, angles, *flakes.streak).round()
