@@ -115,4 +115,5 @@ def test_a_comparison_cannot_change_the_seeds(said: Any, ends: Any) -> None:
 
 
 def test_a_comparison_with_an_unknown_key(said: Any, ends: Any) -> None:
-    assert "unknown recipe key 'method.etta'" in said(*ends, *SMALL, "--compare", "method.etta=1")
+    message = said(*ends, *SMALL, "--compare", "method.etta=1")
+    assert "the baseline of --compare cannot be had: unknown recipe key 'method.etta'" in message

@@ -1,7 +1,8 @@
 """What the user can get wrong, said in one sentence that tells what to do."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 _LONGEST_LIST = 400
 """Characters of a list of names that are still read; a longer one would push what matters off the screen."""
@@ -24,3 +25,14 @@ def unknown_name(kind: str, name: str, choices: Iterable[str], where: str) -> Us
     names = ", ".join(known)
     listed = f"known: {names} " if len(names) <= _LONGEST_LIST else ""
     return UserError(f"unknown {kind} '{name}': {hint}{listed}({where})")
+
+
+@contextmanager
+def baseline_errors_named() -> Iterator[None]:
+    """Have a UserError say that it is the other arm of --compare that cannot be had, and how to have another."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(
+            f"the baseline of --compare cannot be had: {error}; --compare KEY=VALUE says what it should have instead"
+        ) from error

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from uda.errors import UserError
+from uda.errors import UserError, baseline_errors_named
 from uda.experiments.parts import dataset_name
 from uda.experiments.series import check_begun
 from uda.layers import (
@@ -104,7 +104,8 @@ def baseline_recipe(recipe: Recipe, layers: Sequence[dict[str, Any]], overrides:
         own = {"method": {"name": recipe.method["name"]} | layer["method"]} if layer.get("method") else {}
         without = placebo or not overrides
         kept.append({k: v for k, v in layer.items() if k != "objectives" or not without} | own)
-    baseline = build([*kept, *changes])
+    with baseline_errors_named():
+        baseline = build([*kept, *changes])
     if baseline.seeds != recipe.seeds:
         raise UserError("--compare cannot change the seeds, for both arms share them; give them by --seeds")
     if not differences(recipe, baseline):

@@ -85,9 +85,13 @@ class Recipe(Section):
         return {key: value for key, value in self.method.items() if key != "name"}
 
     def identity(self) -> Tree:
-        """Return all that decides the numbers of one seed: not the seeds, the data's place or the saving intervals."""
+        """Return all that decides the numbers of one seed.
+
+        Neither the seeds, the data's place, the saving intervals nor looking before training do.
+        """
         content = self.model_dump(mode="json")
         content.pop("seeds")
+        content.pop("preflight", None)
         content["data"].pop("root")
         for key in ("evaluate_every", "checkpoint_every"):
             content["training"].pop(key)
@@ -112,12 +116,8 @@ class UnidaRecipe(Recipe):
     preflight: bool = True  # look at the data and the time it will take, before training
 
     def identity(self) -> Tree:
-        """Return all that decides the numbers of one seed; with a selection, so does what there is to select from.
-
-        Looking before training decides none.
-        """
+        """Return all that decides the numbers of one seed; with a selection, so does what there is to select from."""
         content = super().identity()
-        content.pop("preflight")
         if self.selection != LAST:
             content["training"]["evaluate_every"] = self.training.evaluate_every
         return content
@@ -141,8 +141,9 @@ class DgRecipe(Recipe):
     """Domain generalization.
 
     selection: which evaluation's weights are the answer: the last one's, the best by accuracy on source images that
-    were not trained on, or the best by the mean accuracy on each source domain when trained on the others. compat: of
-    re-assembled puzzles the class loss takes the ordered ones (the paper's form), or all (the released code's).
+    were not trained on, or the best by the mean accuracy on each source domain when trained on the others. compat: the
+    class loss is on the ordered images of a re-assembled puzzle (the paper's form), or on all, ordered or not (the
+    released code's).
     adapt: the target's unlabelled images are learned from too, with `entropy_weight` on the entropy of their classes.
     """
 
@@ -152,6 +153,7 @@ class DgRecipe(Recipe):
     compat: Literal["paper", "official"] = "paper"
     adapt: bool = False
     entropy_weight: float = Field(0.1, ge=0)
+    preflight: bool = True  # say how long training will take
 
     def identity(self) -> Tree:
         """Return all that decides the numbers of one seed; with a selection, so does what there is to select from."""

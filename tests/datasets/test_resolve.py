@@ -126,6 +126,12 @@ def test_a_folder_of_domains(root: Path, tmp_path: Path) -> None:
     assert names(resolve(path, "fog", root, every_source=True)) == (["set/day", "set/night"], ["set/fog"])
     with pytest.raises(UserError, match=r"unknown target 'dusk'"):
         resolve(path, "dusk", root)
+    with pytest.raises(UserError, match=rf"--target night: there is no such folder here; write --target {path}/night"):
+        resolve(f"{path}/day", "night", root)
+    with pytest.raises(UserError, match=rf"--source fog: there is no such folder here; write --source {path}/fog"):
+        resolve("fog", f"{path}/day", root)
+    with pytest.raises(UserError, match=r"unknown target 'dusk'"):
+        resolve(f"{path}/day", "dusk", root)
 
 
 def test_a_folder_of_splits(root: Path, tmp_path: Path) -> None:

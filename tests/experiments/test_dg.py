@@ -1,4 +1,4 @@
-"""Domain generalization from the command: what it prints and leaves, comparisons, resuming, prediction, refusals."""
+"""Domain generalization from the command: what it prints and leaves, comparisons, resuming, prediction."""
 
 import shutil
 from pathlib import Path
@@ -7,16 +7,18 @@ from typing import Any
 import pandas as pd
 import pytest
 import timm
+import torch
 from safetensors.torch import load_file
 
 import uda
 from tests.report.reading import read
-from tests.tiny import SMALL, assert_same_run, command, draw_classes, metrics_of
+from tests.tasks.dg.small import small_task
+from tests.tiny import SMALL, assert_same_run, command, draw_classes, metrics_of, tensors_of
 from uda.experiments.dg import outputs
-from uda.experiments.dg.domains import find_domains
+from uda.experiments.dg.preflight import expected_time
+from uda.experiments.experiment import Settings
 from uda.layers import published_layers, read_layer
 from uda.recipe import DgRecipe, build_as
-from uda.sections import DomainsRecipe
 
 OF_A_RUN = {
     *("recipe.yaml", "metrics.json", "history.csv", "checkpoint"),
@@ -156,6 +158,66 @@ def test_adapting_says_that_target_images_were_used(
     assert "target_entropy" in pd.read_csv(tmp_path / "run" / "history.csv")
 
 
+def test_both_arms_draw_domains_equally_often_where_that_is_asked(
+    domains: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outputs, "write_dg_report", lambda path, report: path.write_text(report.title))
+    assert generalize(domains, tmp_path / "run", "data.draw=balanced", steps=1, flags=("--compare",)) == 0
+    recipes = [read_layer(folder / "recipe.yaml") for folder in (tmp_path / "run", tmp_path / "run" / "baseline")]
+    assert [recipe["data"]["draw"] for recipe in recipes] == ["balanced", "balanced"]
+
+
+def test_without_steps_every_selection_takes_the_weights_as_they_come(
+    domains: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outputs, "write_dg_report", lambda path, report: path.write_text(report.title))
+    found = {}
+    for rule in ("last", "source", "leave_one_out"):
+        own = (f"selection={rule}", "data.validation=0.3")
+        assert generalize(domains, tmp_path / rule, *own, steps=0) == 0
+        content = metrics_of(tmp_path / rule)
+        assert content["chosen"] == {"rule": rule, "step": 0, "evaluations": 1}
+        found[rule] = content["metrics"]["accuracy"]
+    assert found["source"] == found["leave_one_out"] == found["last"]
+
+
+# what is said before training
+
+
+def test_how_long_it_will_take_is_said_once_and_changes_no_number(
+    domains: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outputs, "write_dg_report", lambda path, report: path.write_text(report.title))
+    own = ("training.evaluate_every=2", "data.validation=0.3")
+    assert generalize(domains, tmp_path / "with", *own, steps=5) == 0
+    before, after = capsys.readouterr().out.split("deepall+jigsaw, seed 0")
+    assert "training takes about" in before
+    assert "5 steps of" in before
+    assert "and 3 looks of" in before  # after steps 2, 4 and 5
+    assert "training takes" not in after
+    assert generalize(domains, tmp_path / "without", *own, "preflight=false", steps=5) == 0
+    assert "training takes" not in capsys.readouterr().out
+    ours, theirs = tensors_of(tmp_path / "with"), tensors_of(tmp_path / "without")
+    assert [name for name, value in ours.items() if not torch.equal(value, theirs[name])] == []
+    rows = [pd.read_csv(tmp_path / name / "history.csv") for name in ("with", "without")]
+    pd.testing.assert_frame_equal(*rows, check_exact=True)
+    assert metrics_of(tmp_path / "with") == metrics_of(tmp_path / "without")
+    (tmp_path / "with" / "metrics.json").unlink()
+    assert command("--task", "dg", "--resume", "--out", tmp_path / "with") == 0
+    assert "training takes" not in capsys.readouterr().out
+
+
+def test_the_estimate_counts_the_runs_of_leave_one_out_and_pseudo_labels() -> None:
+    """Three source domains, so two seeds are 2 · (1 + 3) runs; 33 images in steps of 12: clusters are made twice."""
+    layers = [{"seeds": [0, 1], "selection": "leave_one_out"}, {"training": {"steps": 4, "evaluate_every": 0}}]
+    recipe = build_as(DgRecipe, layers)
+    said = expected_time(recipe, small_task(objectives=("deepcluster",)), Settings(torch.device("cpu")))
+    assert "for each of 8 runs" in said
+    assert "1 look of" in said
+    assert "2 looks of" in said
+    assert "at all images learned from" in said
+
+
 # recipes
 
 
@@ -176,75 +238,3 @@ def test_the_recipe_of_pacs_has_jigens_constants() -> None:
         **{"gray": 0, "gray_tiles": 0.1, "blur": 0},
     }
     assert recipe.objectives["jigsaw"]["weight"] == 0.7
-
-
-# what the user got wrong
-
-
-@pytest.mark.parametrize(
-    ("more", "says"),
-    [
-        (("--target", "nigth"), "night"),
-        (("--target", "night", "--freeze"), "moves the backbone"),
-        ((), "wants a --target"),
-        (("--target", "night", "--method", "corral"), "coral"),
-        (("--target", "night", "--method", "rsc", "--set", "compat=official"), "re-assembled puzzle"),
-        (("--target", "night", "--labels", "10%"), "means nothing to task 'dg'"),
-        (("--target", "night", "--set", "selection=source", "data.validation=0"), "data.validation"),
-        (("--target", "night", "--set", "encoder.batch_statistics=target"), "held out"),
-        (("--target", "night", "--method", "deepall", "--compare"), "nothing to compare"),
-    ],
-)
-def test_what_does_not_fit_is_refused(said: Any, domains: Path, tmp_path: Path, more: Any, says: str) -> None:
-    small = ("--backbone", "smallconv", "--weights", "none", "--image-size", 16)
-    assert says in said("--task", "dg", "--source", domains, "--out", tmp_path / "run", *small, *more)
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize(
-    ("source", "more", "says"),
-    [
-        ("day", (), "two different domains"),  # the target is the only source
-        ("dusk", ("--method", "coral"), "compares source domains"),
-        ("dusk", ("--set", "selection=leave_one_out"), "1 in all"),
-    ],
-)
-def test_a_single_source_domain_is_not_always_enough(
-    said: Any, domains: Path, tmp_path: Path, source: str, more: Any, says: str
-) -> None:
-    small = ("--backbone", "smallconv", "--weights", "none", "--image-size", 16)
-    ends = ("--source", domains / source, "--target", domains / "day", "--out", tmp_path / "run")
-    assert says in said("--task", "dg", *ends, *small, *more)
-
-
-def test_the_held_out_domain_needs_a_source(said: Any, domains: Path, tmp_path: Path) -> None:
-    assert "wants a --source" in said("--task", "dg", "--target", domains / "day", "--out", tmp_path / "run")
-
-
-def test_the_held_out_domain_is_not_learned_from_by_whatever_name(domains: Path, tmp_path: Path) -> None:
-    data, link = DomainsRecipe(source=str(domains)), tmp_path / "dark"
-    link.symlink_to(domains / "night")
-    for target in ("night", str(domains / "night"), str(link), f"{domains.parent}/./{domains.name}/night"):
-        found = find_domains(data.model_copy(update={"target": target}))
-        assert [table.name.rsplit("/")[-1] for table in found.sources] == ["day", "dusk"], target
-
-
-def test_a_part_of_a_domain_holds_all_of_it_out(tmp_path: Path) -> None:
-    for name in ("day", "dusk", "night"):
-        for split in ("train", "test"):
-            draw_classes(tmp_path / name / split, {"apple": 2, "bird": 2})
-    found = find_domains(DomainsRecipe(source=str(tmp_path), target=str(tmp_path / "night" / "test")))
-    assert [table.name.split("/")[-2] for table in found.sources] == ["day", "dusk"]
-    assert "not learned from, for it is the target" in "\n".join(found.lines)
-
-
-def test_a_source_that_is_the_target_leaves_nothing(said: Any, domains: Path, tmp_path: Path) -> None:
-    link = tmp_path / "dark"
-    link.symlink_to(domains / "night")
-    ends = ("--source", domains / "night", "--target", link, "--backbone", "smallconv", "--weights", "none")
-    assert "name" in said("--task", "dg", *ends, "--out", tmp_path / "run")
-
-
-def test_a_selection_without_validation_images_is_refused(said: Any, domains: Path, tmp_path: Path) -> None:
-    ends = ("--source", domains, "--target", "night", *SMALL, "selection=source", "data.validation=0.05")
-    assert "it takes 10 images of a class and domain" in said("--task", "dg", *ends, "--out", tmp_path / "run")

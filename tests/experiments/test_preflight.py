@@ -11,9 +11,10 @@ import torch
 from PIL import Image
 
 from tests.tiny import adapt, assert_same_run, command, tensors_of, tiny_domains, tiny_recipe, tiny_task
+from uda.experiments import preflight
 from uda.experiments.experiment import Settings, loop_options
 from uda.experiments.experiment import run as experiments_run
-from uda.experiments.unida import preflight
+from uda.experiments.unida import preflight as unida_preflight
 from uda.experiments.unida.assemble import prepare_inputs
 from uda.experiments.unida.experiment import UnidaExperiment
 from uda.experiments.unida.preflight import lines, look_before, time_line
@@ -160,7 +161,7 @@ def test_it_changes_neither_the_task_nor_the_random_state():
 
 def test_a_resumed_run_does_not_look_again(looked, tmp_path, monkeypatch):
     shutil.copytree(looked[0], tmp_path / "run")
-    monkeypatch.setattr(preflight, "_look", lambda *_: pytest.fail("looked again"))
+    monkeypatch.setattr(unida_preflight, "_look", lambda *_: pytest.fail("looked again"))
     monkeypatch.setattr(preflight, "seconds_per_step", lambda *_: pytest.fail("timed again"))
     (tmp_path / "run" / "metrics.json").unlink()
     with contextlib.redirect_stdout(io.StringIO()) as printed:

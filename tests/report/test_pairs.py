@@ -109,7 +109,7 @@ def test_published_figures_stand_below_ours() -> None:
         ["dance (here)", "smallconv", "80.0 ± 1.2", "50.0", "65.0 ± 0.4"],
         ["Sky (Doe 2024)", "resnet50", "77.7", "60.0", "69.0"],  # the published mean, not 68.85
     ]
-    sources = pairs.sources_table(REPORT).iloc[0]
+    sources = pairs.sources_table(REPORT.published).iloc[0]
     assert sources["source"] == "Doe, Skies (2024); Table 1"
     assert sources["label sets"] == "open 2/0/1"
     assert (sources["done there"], sources["differs from here"]) == ("older clouds", "100 steps, here 3")

@@ -7,6 +7,7 @@ from uda.report.tables import METRICS
 
 SETTINGS = ("closed", "partial", "open", "open-partial")
 PUBLISHED = entries("unida")
+GENERALIZED = entries("dg")
 NAMES = [f"{entry.dataset} {entry.method} {entry.backbone}" for entry in PUBLISHED]
 TYPES = TypeAdapter(Published)
 
@@ -39,7 +40,17 @@ def test_an_entry_fits_the_catalog_and_our_metrics(entry: Published) -> None:
         assert all(0 < value < 1 for value in figures.values())
 
 
-@pytest.mark.parametrize("entry", [e for e in PUBLISHED if e.pairs])
+@pytest.mark.parametrize("entry", GENERALIZED, ids=[entry.method for entry in GENERALIZED])
+def test_an_entry_of_domain_generalization_has_every_domain_held_out(entry: Published) -> None:
+    TYPES.validate_python(vars(entry))
+    dataset = find_dataset(entry.dataset)
+    assert dataset is not None
+    assert set(entry.pairs) == {(dataset.name, domain.name) for domain in dataset.domains}
+    assert entry.split == f"{len(dataset.classes)}/0/0"
+    assert all(figures.keys() == {"accuracy"} for figures in (entry.mean, *entry.pairs.values()))
+
+
+@pytest.mark.parametrize("entry", [e for e in (*PUBLISHED, *GENERALIZED) if e.pairs])
 def test_a_mean_is_that_of_its_pairs_within_rounding(entry: Published) -> None:
     assert entry.over == len(entry.pairs)
     for name, mean in entry.mean.items():
@@ -69,6 +80,7 @@ def test_figures_are_found_by_data_set_and_setting() -> None:
         ("unida", None, "open-partial"),
         ("unida", "office", None),
         ("pretrain", "office", "open-partial"),
+        ("dg", "pacs", None),
     ],
 )
 def test_without_a_match_there_is_none(task: str, dataset: str | None, setting: str | None) -> None:

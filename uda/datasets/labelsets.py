@@ -117,15 +117,20 @@ def label_sets(
     return _fitting(sets, setting, "the classes of source and target")
 
 
-def lookalikes(source_classes: tuple[str, ...], target_classes: tuple[str, ...]) -> tuple[str, ...]:
+def lookalikes(
+    source_classes: tuple[str, ...],
+    target_classes: tuple[str, ...],
+    sides: tuple[str, str] = ("the source", "the target"),
+) -> tuple[str, ...]:
     """Return a warning for each class of one side that the other side may have under another spelling.
 
-    Names are compared without case, spaces, underscores and hyphens, as those of the catalog's data sets are.
+    Names are compared without case, spaces, underscores and hyphens, as those of the catalog's data sets are. sides:
+    what the two are called.
     """
     ours = {_bare(name): name for name in source_classes if name not in target_classes}
     theirs = {_bare(name): name for name in target_classes if name not in source_classes}
     return tuple(
-        f"'{ours[key]}' of the source and '{theirs[key]}' of the target differ only in writing and count as two "
+        f"'{ours[key]}' of {sides[0]} and '{theirs[key]}' of {sides[1]} differ only in writing and count as two "
         "classes; rename one folder if they are the same"
         for key in ours
         if key in theirs

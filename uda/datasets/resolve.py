@@ -146,6 +146,9 @@ def _within(name: Name, side: str, other: Collection | None) -> Name:
         return replace(name, collection=other)
     found = None if other is None else other.find(name.text)
     if found is None:
+        if isinstance(other, FolderOfImages) and (other.folder.root.parent / name.text).is_dir():
+            beside = other.folder.root.parent / name.text
+            raise UserError(f"--{side} {name.text}: there is no such folder here; write --{side} {beside}")
         domains = () if other is None else tuple(domain for domain in other.domains if domain)
         choices = (*dataset_names(), "builtin", *domains)
         raise unknown_name(side, name.text, choices, "or a folder that exists, or dataset/domain")

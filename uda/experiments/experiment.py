@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 
 from uda.datasets.cache import Unreadable
-from uda.errors import UserError
+from uda.errors import UserError, baseline_errors_named
 from uda.experiments.content import difference_content, summary_content
 from uda.recipe import Recipe
 from uda.report.page import Section
@@ -152,14 +152,16 @@ def run(
     """
     experiment.check(recipe)
     if baseline is not None:
-        experiment.check(baseline)
+        with baseline_errors_named():
+            experiment.check(baseline)
     found = experiment.find(recipe, settings)
     for line in found.lines:
         settings.say(line)
     for warning in found.warnings:
         settings.say(f"warning: {warning}")
     # Whatever the other arm lacks is to be known now, not when the first arm has been trained.
-    other_found = None if baseline is None else experiment.find(baseline, settings)
+    with baseline_errors_named():
+        other_found = None if baseline is None else experiment.find(baseline, settings)
     loaded = experiment.load(found, recipe, settings)
     for warning in (text for text in loaded.warnings if text not in found.warnings):  # what only decoding could show
         settings.say(f"warning: {warning}")

@@ -11,7 +11,7 @@ from uda.experiments.series import Member, check_series, run_member
 from uda.recipe import Recipe
 from uda.report import formats, tables
 from uda.report.pairs import PairsReport, frames, tidy, write_pairs_report
-from uda.report.published import matching, otherwise
+from uda.report.published import matching, with_notes
 from uda.sections import DomainsRecipe, EndsRecipe
 from uda.training.outputs import write_json, write_text
 
@@ -111,9 +111,8 @@ def _write(experiment: Experiment, recipe: Recipe, out: Path, arms: list[dict[st
     assert isinstance(recipe.data, EndsRecipe)
     published = matching(recipe.task, dataset, arms[0]["setting"]) if recipe.data.as_published else []
     encoder = recipe.encoder.model_dump()
-    notes = [otherwise(entry, encoder, recipe.training.steps, recipe.data.image_size) for entry in published]
+    beside = with_notes(published, encoder, recipe.training.steps, recipe.data.image_size)
     title = f"{recipe.data.source} → {recipe.data.target}: {arms[0]['method']}"
-    beside = list(zip(published, notes, strict=True))
     dumped = recipe.model_dump(mode="json")
     report = PairsReport(title, arms, recipe.encoder.backbone, experiment.headline, beside, dumped)
     write_text(out / "table.csv", tidy(report).to_csv(index=False))

@@ -1,11 +1,12 @@
 """Several recipes below one folder: all checked before the first is run, finished ones kept, each resumable."""
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from uda.errors import UserError
+from uda.errors import UserError, baseline_errors_named
 from uda.experiments.experiment import BASELINE, Experiment, Settings, read_metrics, run
 from uda.layers import read_layer
 from uda.recipe import Recipe, build, differences
@@ -31,8 +32,9 @@ def check_series(experiment: Experiment, members: Iterable[Member], out: Path, s
         for recipe, own in ((member.recipe, folder), (member.baseline, folder / BASELINE)):
             if recipe is None:
                 continue
-            experiment.check(recipe)
-            experiment.find(recipe, settings)
+            with baseline_errors_named() if recipe is member.baseline else nullcontext():
+                experiment.check(recipe)
+                experiment.find(recipe, settings)
             if settings.resume and (own / "recipe.yaml").is_file():
                 check_begun(own, recipe)
 

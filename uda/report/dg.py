@@ -1,6 +1,6 @@
 """The page to look at after domain generalization: what the model says of a domain that it has never seen."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ import pandas as pd
 from uda.report import embedding, page, plots, tables
 from uda.report.curves import curves_section
 from uda.report.page import Figure, Section
+from uda.report.pairs import cited, shown, sources_table
+from uda.report.published import Published
 from uda.report.run import RunReport
 
 _PER_GROUP = 12
@@ -23,7 +25,8 @@ class DgReport(RunReport):
     predictions: (N,) in 0 … K−1, with confidences (N,); labels: (N,), −1 unlabelled; images: thumbnails
     (M, 3, h, w) uint8 of the rows (M,) that `select_examples` has chosen; features: (N, D) of the unseen domain and
     source_features (S, D) with source_labels (S,), for t-SNE; selection: rule, step and number of evaluations;
-    target_used: whether images of the unseen domain were learned from.
+    target_used: whether images of the unseen domain were learned from; pair: data set and unseen domain as published
+    figures name them, and those figures with how they differ from this run.
     """
 
     history: pd.DataFrame
@@ -37,6 +40,8 @@ class DgReport(RunReport):
     source_labels: np.ndarray
     selection: Mapping[str, Any]
     target_used: bool
+    pair: tuple[str, str] = ("", "")
+    published: Sequence[tuple[Published, str]] = ()
 
 
 def select_examples(predictions: np.ndarray, confidences: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
@@ -56,7 +61,10 @@ def select_examples(predictions: np.ndarray, confidences: np.ndarray, labels: np
 
 def write_dg_report(path: Path, report: DgReport) -> None:
     """Write the page of one run."""
-    sections = [_answer(report), _examples(report)]
+    sections = [_answer(report)]
+    if report.published:
+        sections.append(_published(report))
+    sections.append(_examples(report))
     if (report.labels >= 0).any():
         sections.append(_confusion(report))
     sections += [_features(report), curves_section(report.history)]
@@ -83,6 +91,17 @@ def _answer(report: DgReport) -> Section:
     ]
     measured = tables.metrics_table(report.metrics, ci95=report.ci95)
     return Section("Answer", text, tables=[measured], lead=page.cards(shown))
+
+
+def _published(report: DgReport) -> Section:
+    ours = {"method": "this run", "backbone": str(report.recipe["encoder"]["backbone"])}
+    rows = [ours | {"accuracy": shown("accuracy", report.metrics["accuracy"])}]
+    for entry, _ in report.published:
+        figure = shown("accuracy", entry.figure(report.pair, "accuracy"))
+        rows.append({"method": cited(entry), "backbone": entry.backbone, "accuracy": figure})
+    beside = pd.DataFrame(rows)
+    beside.attrs["caption"] = f"Accuracy on {report.pair[1]} in per cent, published figures below ours"
+    return Section("Published figures", "", tables=[beside, sources_table(report.published)])
 
 
 def _examples(report: DgReport) -> Section:

@@ -79,24 +79,24 @@ def beside_table(report: PairsReport, metric: str) -> pd.DataFrame:
             continue
         cells = {row["pair"]: shown(metric, entry.figure(domains[i], metric)) for i, row in enumerate(pairs)}
         mean = shown(metric, entry.mean_over(domains, metric))
-        rows.append({"method": _cited(entry), "backbone": entry.backbone, **cells, "mean": mean})
+        rows.append({"method": cited(entry), "backbone": entry.backbone, **cells, "mean": mean})
     frame = pd.DataFrame(rows)
     beside = ", published figures below ours" if len(rows) > len(report.arms) else ""
     frame.attrs["caption"] = f"{tables.readable(metric)} in per cent{beside}"
     return frame
 
 
-def sources_table(report: PairsReport) -> pd.DataFrame:
+def sources_table(published: Sequence[tuple[Published, str]]) -> pd.DataFrame:
     """Return where each published figure is from, what was done there, and what differs from this run."""
     rows = [
         {
-            "method": _cited(entry),
+            "method": cited(entry),
             "label sets": f"{entry.setting} {entry.split}",
             "source": f"{entry.paper} ({entry.year}); {entry.table}",
             "done there": entry.differences,
             "differs from here": note,
         }
-        for entry, note in report.published
+        for entry, note in published
     ]
     frame = pd.DataFrame(rows)
     frame.attrs["caption"] = "Where the published figures are from, and why they may not compare"
@@ -127,7 +127,7 @@ def frames(report: PairsReport) -> list[pd.DataFrame]:
         beside.add(report.headline)
     found += [beside_table(report, name) for name in tables.ordered(beside)]
     if report.published:
-        found.append(sources_table(report))
+        found.append(sources_table(report.published))
     if "difference" in ours:
         overall = tables.difference_table(ours["difference"])
         overall.attrs["caption"] = f"{MEAN.capitalize()}, difference to {ours['difference']['against']}"
@@ -165,8 +165,8 @@ def tidy(report: PairsReport) -> pd.DataFrame:
     for published, _ in report.published:
         for name in published.metrics:
             for domain in domains:
-                add("published", _cited(published), domain, name, {"mean": published.figure(domain, name)})
-            add("published", _cited(published), ("", ""), name, {"mean": published.mean_over(domains, name)})
+                add("published", cited(published), domain, name, {"mean": published.figure(domain, name)})
+            add("published", cited(published), ("", ""), name, {"mean": published.mean_over(domains, name)})
     return pd.DataFrame(rows)
 
 
@@ -222,7 +222,8 @@ def _domains(report: PairsReport) -> list[tuple[str, str]]:
     return [(row["domains"][0], row["domains"][1]) for row in report.arms[0]["pairs"]]
 
 
-def _cited(entry: Published) -> str:
+def cited(entry: Published) -> str:
+    """Return "DANCE (Saito et al. 2020)"."""
     return f"{entry.method} ({entry.paper.split(',')[0]} {entry.year})"
 
 

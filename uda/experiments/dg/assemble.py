@@ -43,11 +43,8 @@ def check_recipe(recipe: DgRecipe) -> None:
             "encoder.batch_statistics=target looks at the domain that is held out; domain generalization tests with "
             "running statistics, so leave it out"
         )
-    if recipe.compat == "official" and not assembled(recipe):
-        raise UserError(
-            "compat=official is about which images of a re-assembled puzzle are classified; add --objective jigsaw, or "
-            "leave it out"
-        )
+    if recipe.compat == "official":
+        check_official(recipe)
     if recipe.selection == "source" and not recipe.data.validation:
         raise UserError("selection=source chooses by source images not trained on; set data.validation=0.1")
     if recipe.adapt and not (recipe.objectives or recipe.entropy_weight):
@@ -55,9 +52,14 @@ def check_recipe(recipe: DgRecipe) -> None:
     check_sizes(recipe)
 
 
-def assembled(recipe: DgRecipe) -> bool:
-    """Return whether one of the objectives is a re-assembled puzzle."""
-    return any(options.get("form") == "assembled" for options in recipe.objectives.values())
+def check_official(recipe: DgRecipe) -> None:
+    """Refuse compat=official where the class loss does not take the pass of a re-assembled puzzle."""
+    about = "compat=official has the class loss on all images of a re-assembled puzzle, ordered or not"
+    if not any(options.get("form") == "assembled" for options in recipe.objectives.values()):
+        raise UserError(f"{about}, and there is none; add --objective jigsaw, or leave compat out")
+    name = recipe.method["name"]
+    if not find_method("dg", name).shares_pass:
+        raise UserError(f"{about}, and method '{name}' sees whole images of its own; leave compat out")
 
 
 def method_label(recipe: DgRecipe) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from uda.datasets.cache import Unreadable
 from uda.datasets.folders import alphabetical
+from uda.datasets.labelsets import lookalikes, present_classes
 from uda.datasets.pairs import names_all
 from uda.datasets.resolve import resolve
 from uda.datasets.table import ImageTable
@@ -22,12 +23,16 @@ from uda.wording import counted
 
 @dataclass(frozen=True)
 class Found:
-    """The tables, their classes numbered alike; nothing decoded yet."""
+    """The tables, their classes numbered alike; nothing decoded yet.
+
+    dataset: the catalog's, where all its other domains are learned from; None where there is no such.
+    """
 
     sources: tuple[ImageTable, ...]
     target: ImageTable
     lines: tuple[str, ...]
     warnings: tuple[str, ...]
+    dataset: str | None = None
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class Domains:
     target: Domain
     lines: tuple[str, ...]
     warnings: tuple[str, ...]
+    dataset: str | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -104,10 +110,9 @@ def find_domains(recipe: DomainsRecipe, download: bool = False) -> Found:
             f"all images of the source lie with those of the target {found.target.name}: hold out another domain, or "
             "name a source that has more"
         )
-    names = [name for table in learned_from for name, count in table.counts().items() if count]
-    classes = alphabetical(names)
+    classes = alphabetical([name for table in learned_from for name in present_classes(table)])
     sources = tuple(table.relabel(classes) for table in learned_from)
-    target, warnings = found.target, found.warnings
+    target, warnings = found.target, (*found.warnings, *spellings(learned_from, found.target))
     if target.classes:
         warnings = (*warnings, *strangers(target, classes))
         target = target.relabel(classes)
@@ -120,7 +125,20 @@ def find_domains(recipe: DomainsRecipe, download: bool = False) -> Found:
     held = f"held out: {target.name}, {counted(len(target), 'image')}; {len(classes)} classes"
     same = [table.name for table in found.sources if all(table is not other for other in learned_from)]
     lines = (*found.lines, *(f"not learned from, for it is the target: {name}" for name in same), learned, held)
-    return Found(sources, target, lines, warnings)
+    dataset = found.dataset
+    complete = dataset is not None and len(sources) == len(dataset.domains) - 1
+    return Found(sources, target, lines, warnings, dataset.name if dataset is not None and complete else None)
+
+
+def spellings(sources: tuple[ImageTable, ...], target: ImageTable) -> tuple[str, ...]:
+    """Return a warning for each class of a domain that those before it may have under another spelling."""
+    warnings: list[str] = []
+    known: tuple[str, ...] = ()
+    for table in sources:
+        own = present_classes(table)
+        warnings += lookalikes(known, own, ("another source domain", table.name))
+        known += own
+    return (*warnings, *lookalikes(known, present_classes(target), ("the source", target.name)))
 
 
 def others(sources: tuple[ImageTable, ...], target: ImageTable) -> tuple[ImageTable, ...]:
@@ -157,4 +175,4 @@ def load_domains(found: Found, recipe: DomainsRecipe, progress: bool = True) -> 
     sources = tuple(load_domain(table, recipe, progress) for table in found.sources)
     target = load_domain(found.target, recipe, progress)
     losses = [line for side in (*sources, target) for line in side.losses]
-    return Domains(sources, target, found.lines, (*found.warnings, *losses))
+    return Domains(sources, target, found.lines, (*found.warnings, *losses), found.dataset)

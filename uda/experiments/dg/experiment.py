@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
+
 from uda.errors import UserError
 from uda.experiments.content import accuracy_differences
 from uda.experiments.dg.assemble import (
@@ -17,7 +19,8 @@ from uda.experiments.dg.assemble import (
 )
 from uda.experiments.dg.domains import Domains, Found, find_domains, load_domains
 from uda.experiments.dg.outputs import activations_section, seed_content, write_seed_outputs
-from uda.experiments.dg.selection import fit
+from uda.experiments.dg.preflight import expected_time
+from uda.experiments.dg.selection import check_folds, fit
 from uda.experiments.experiment import Experiment, SeedResult, Settings
 from uda.experiments.parts import batch_warnings, check_objectives, given_by
 from uda.nn.encoder import TimmEncoder, create_encoder
@@ -73,7 +76,10 @@ class DgExperiment(Experiment):
 
     def build(self, recipe: DgRecipe, loaded: Domains, inputs: Inputs, seed: int) -> DomainGeneralization:
         """Return the task with its initial weights."""
-        return build_task(recipe, source_domains(recipe, loaded, inputs), seed)
+        data = source_domains(recipe, loaded, inputs)
+        if recipe.selection == "leave_one_out":
+            check_folds(data, [side.table.name for side in loaded.sources])
+        return build_task(recipe, data, seed)
 
     def label(self, recipe: DgRecipe) -> str:
         """Return the method's name with its objectives."""
@@ -83,6 +89,15 @@ class DgExperiment(Experiment):
         """Return where the backbone's weights came from."""
         assert isinstance(task.encoder, TimmEncoder)
         return task.encoder.origin
+
+    def look_before(
+        self, recipe: DgRecipe, loaded: Domains, inputs: Inputs, task: DomainGeneralization, settings: Settings
+    ) -> dict[str, Any]:
+        """Say how long training will take; a resumed run has been told."""
+        if recipe.preflight and not settings.resume:
+            with torch.random.fork_rng():
+                settings.say(expected_time(recipe, task, settings))
+        return {}
 
     def fit(
         self,

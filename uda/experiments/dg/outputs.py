@@ -23,9 +23,13 @@ from uda.recipe import DgRecipe
 from uda.report.cam import activation_figure
 from uda.report.dg import DgReport, select_examples, write_dg_report
 from uda.report.page import Figure, Section
+from uda.report.published import matching, with_notes
 from uda.tasks.dg import DomainGeneralization
 from uda.training.history import History
 from uda.training.outputs import write_text
+
+LEAVE_ONE_OUT = "leave one domain out"
+"""The setting of published figures: all other domains of a data set are learned from."""
 
 _SHOWN = 8
 """Images whose class activation maps are drawn."""
@@ -46,6 +50,7 @@ def seed_content(
     return frame | {
         "chosen": selection_content(recipe, history),
         "target_images_used": recipe.adapt,
+        "setting": LEAVE_ONE_OUT if domains.dataset and not recipe.adapt else None,
         "source": domains.source_name,
         "target": domains.target.table.name,
         "domains": [side.table.name for side in domains.sources],
@@ -65,6 +70,7 @@ def write_seed_outputs(
     groups = select_examples(answer.predictions, answer.confidences, labels)
     rows = np.unique(np.concatenate(list(groups.values())))
     sample = spread(len(task.data.source), 1000)
+    published = matching(recipe.task, domains.dataset, content["setting"])
     write_dg_report(
         folder / "report.html",
         DgReport(
@@ -80,6 +86,8 @@ def write_seed_outputs(
             source_labels=task.data.labels[sample],
             selection=content["chosen"],
             target_used=recipe.adapt,
+            pair=(str(domains.dataset), domains.target.table.name.rpartition("/")[2]),
+            published=with_notes(published, recipe.encoder.model_dump(), recipe.training.steps, recipe.data.image_size),
         ),
     )
 

@@ -1,7 +1,6 @@
 """What is worth knowing before training: the data's pitfalls, how far the domains lie apart, and how long it takes."""
 
 import contextlib
-import copy
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from uda.datasets.cache import default_cache_dir
 from uda.datasets.duplicates import THUMBNAIL, Pairs, near_duplicates
 from uda.datasets.sampling import spread
 from uda.datasets.streams import FrozenFeatures, Images, Subset
+from uda.experiments import preflight
 from uda.experiments.parts import Domain, pixel_view, starting_encoder, training_view
 from uda.experiments.unida.assemble import Inputs
 from uda.experiments.unida.domains import Domains
@@ -23,11 +23,9 @@ from uda.nn.encoder import TimmEncoder
 from uda.probes.frozen import compute_passes, image_ids, weights_hash
 from uda.recipe import UnidaRecipe
 from uda.report.preflight import KINDS
-from uda.ssl.objective import Objective
 from uda.tasks.unida import UniDA
 from uda.training.loop import LoopOptions
 from uda.training.outputs import write_json
-from uda.training.timing import duration, seconds_per_step, timed
 from uda.wording import counted
 
 FEW = 5
@@ -171,35 +169,9 @@ def _duplicate_lines(duplicates: Mapping[str, Any]) -> list[str]:
 
 
 def time_line(task: UniDA, options: LoopOptions, device: torch.device, seeds: int) -> str:
-    """Return how long training will take, from a few steps of a copy of the task and a look at some target images."""
-    copied = copy.deepcopy(task, {id(task.data): task.data})  # the images are shared, they do not change
-    step = seconds_per_step(copied, options, device) if options.steps else 0.0
-    look = _seconds_per_image(copied, device) * len(task.data.target)
-    looks = _looks(task, options)
-    total = options.steps * step + looks * look
-    each = f" for each of {seeds} seeds" if seeds > 1 else ""
-    return (
-        f"training takes about {duration(total)}{each}: {counted(options.steps, 'step')} of {step:.2g} s and "
-        f"{counted(looks, 'look')} of {look:.2g} s at the whole target"
-    )
-
-
-def _seconds_per_image(task: UniDA, device: torch.device) -> float:
-    """Return how long encoding a target image takes; a few are enough where that is slow."""
-    found = 0.0
-    for most in (16, 256):
-        rows = spread(len(task.data.target), most)
-        found = timed(lambda rows=rows: task.encode(Subset(task.data.target, rows)), device) / len(rows)  # type: ignore[misc]
-        if found * len(rows) > 0.2:
-            break
-    return found
-
-
-def _looks(task: UniDA, options: LoopOptions) -> int:
-    """Return how often the whole target is looked at: in evaluations, and where objectives make pseudo-labels."""
-    steps, every = options.steps, options.evaluate_every
-    looks = steps // every + (steps % every > 0) if every else 1
-    objectives = [objective for objective in task.objectives if isinstance(objective, Objective)]
-    clocks = (task.target_clock(Clock(step, steps, options.seed)) for step in range(steps if objectives else 0))
-    looks += sum(objective.assign_due(clock) for clock in clocks for objective in objectives)
-    return max(1, looks)
+    """Return how long training will take."""
+    clocks = (task.target_clock(Clock(step, options.steps, options.seed)) for step in range(options.steps))
+    times = preflight.evaluations(options) + preflight.assignments(task.objectives, clocks)
+    looks = [preflight.Looks(times, len(task.data.target), "the whole target")]
+    runs = f" for each of {seeds} seeds" if seeds > 1 else ""
+    return preflight.time_line(task, options, device, UniDA.encode, task.data.target, looks, runs)

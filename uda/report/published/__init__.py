@@ -87,6 +87,13 @@ def _pair(text: str) -> tuple[str, str]:
     return source, target
 
 
+def with_notes(
+    found: Sequence[Published], encoder: Mapping[str, Any], steps: int, image_size: int
+) -> list[tuple[Published, str]]:
+    """Return each entry with how it differs from our run."""
+    return [(entry, otherwise(entry, encoder, steps, image_size)) for entry in found]
+
+
 def otherwise(entry: Published, encoder: Mapping[str, Any], steps: int, image_size: int) -> str:
     """Return in words how a published run differs from ours: backbone, steps, image size.
 
