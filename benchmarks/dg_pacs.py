@@ -11,18 +11,14 @@ network that of `configs/dg/builtin.yaml`. Neither was tuned.
 """
 
 import argparse
-import json
-import multiprocessing
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
-
-from benchmarks.common import CPU, RESULTS, data_folder, mean, write_result
+from benchmarks.common import CPU, data_folder, mean, write_result
+from benchmarks.jobs import Row, kept, published_row, side_by_side
 from uda.experiments.dg.assemble import build_task, prepare_inputs, source_domains
 from uda.experiments.dg.domains import find_domains, load_domains
 from uda.experiments.experiment import loop_options
@@ -31,7 +27,6 @@ from uda.metrics import paired_difference
 from uda.recipe import DgRecipe, Tree, build_as
 from uda.training.checkpoint import Identity
 from uda.training.loop import train
-from uda.training.outputs import write_json
 
 DEEPALL, JIGEN = "deepall", "jigsaw"
 ARMS = (DEEPALL, JIGEN, "rotation", f"placebo:{JIGEN}")
@@ -62,30 +57,20 @@ def recipe_of(arm: str, domain: str, small: bool) -> DgRecipe:
     return build_as(DgRecipe, [*published, ends, SMALL if small else PRETRAINED, quiet, own])
 
 
-def run(arm: str, domain: str, seed: int, small: bool, folder: Path) -> dict[str, Any]:
+def run(arm: str, domain: str, seed: int, small: bool, folder: Path) -> Row:
     """Run one arm with one seed; a result that is there already is returned as it is."""
-    path = folder / f"{arm.replace(':', '-')}-{domain}-{seed}.json"
-    if path.is_file():
-        return dict(json.loads(path.read_text()))
-    known = [row for row in published(small) if (row["arm"], row["domain"], row["seed"]) == (arm, domain, seed)]
-    if known:
-        return known[0]
-    torch.set_num_threads(1)
-    recipe = recipe_of(arm, domain, small)
-    domains = load_domains(find_domains(recipe.data), recipe.data, progress=False)
-    task = build_task(recipe, source_domains(recipe, domains, prepare_inputs(recipe, domains, CPU)), seed)
-    with TemporaryDirectory() as out:
-        train(task, loop_options(recipe, seed, CPU), Path(out), Identity(recipe.hash(), "study", seed), CPU.device)
-    result = {"arm": arm, "domain": domain, "seed": seed} | {name: task.last_metrics[name] for name in FIGURES}
-    write_json(path, result)
-    return result
+    which = {"arm": arm, "domain": domain, "seed": seed}
 
+    def made() -> Row:
+        recipe = recipe_of(arm, domain, small)
+        domains = load_domains(find_domains(recipe.data), recipe.data, progress=False)
+        task = build_task(recipe, source_domains(recipe, domains, prepare_inputs(recipe, domains, CPU)), seed)
+        with TemporaryDirectory() as out:
+            train(task, loop_options(recipe, seed, CPU), Path(out), Identity(recipe.hash(), "study", seed), CPU.device)
+        return which | {name: task.last_metrics[name] for name in FIGURES}
 
-def published(small: bool) -> list[dict[str, Any]]:
-    """Return the runs that the committed JSON holds, if they were made with this recipe."""
-    path = RESULTS / f"{result_name(small)}.json"
-    content = json.loads(path.read_text()) if path.is_file() else {}
-    return list(content["runs"]) if content.get("recipe") == shared(small) else []
+    known = published_row(result_name(small), shared(small), which)
+    return kept(folder / f"{arm.replace(':', '-')}-{domain}-{seed}.json", known, made)
 
 
 def result_name(small: bool) -> str:
@@ -98,12 +83,12 @@ def shared(small: bool) -> dict[str, Any]:
     content = recipe_of(DEEPALL, DOMAINS[0], small).model_dump(mode="json")
     for key in ("source", "target", "root"):
         content["data"].pop(key)
-    for key in ("method", "objectives"):
+    for key in ("method", "objectives", "preflight"):
         content.pop(key)
     return content
 
 
-def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def summary(rows: Sequence[Row]) -> dict[str, Any]:
     """Return every arm's means by held-out domain, and what it gains over DeepAll, paired by seed."""
     found: dict[str, Any] = {}
     for domain in DOMAINS:
@@ -130,25 +115,20 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     flags = parser.parse_args()
     folder = Path("runs") / result_name(flags.small)
-    folder.mkdir(parents=True, exist_ok=True)
     wanted = [
-        (arm, domain, seed)
+        (arm, domain, seed, flags.small, folder)
         for seed in flags.seeds
         for domain in DOMAINS
         for arm in ARMS
         if domain in EVERY_ARM or arm in (DEEPALL, JIGEN)
     ]
-    rows: list[dict[str, Any]] = []
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(flags.workers, mp_context=context) as pool:
-        futures = [pool.submit(run, *which, flags.small, folder) for which in wanted]
-        for number, future in enumerate(as_completed(futures), 1):
-            row = future.result()
-            rows.append(row)
-            print(f"{row['arm']}, {row['domain']}, seed {row['seed']}: {row['accuracy']:.3f} ({number})", flush=True)
-            ordered = sorted(rows, key=lambda r: (DOMAINS.index(r["domain"]), ARMS.index(r["arm"]), r["seed"]))
-            content = {"threads_of_each_run": 1, "recipe": shared(flags.small), "summary": summary(ordered)}
-            write_result(result_name(flags.small), content | {"runs": ordered})
+    rows: list[Row] = []
+    for row in side_by_side(run, wanted, flags.workers):
+        rows.append(row)
+        print(f"{row['arm']}, {row['domain']}, seed {row['seed']}: {row['accuracy']:.3f} ({len(rows)})", flush=True)
+        ordered = sorted(rows, key=lambda r: (DOMAINS.index(r["domain"]), ARMS.index(r["arm"]), r["seed"]))
+        content = {"threads_of_each_run": 1, "recipe": shared(flags.small), "summary": summary(ordered)}
+        write_result(result_name(flags.small), content | {"runs": ordered})
 
 
 if __name__ == "__main__":

@@ -7,8 +7,18 @@ if TYPE_CHECKING:
     from uda.api import Result, adapt
     from uda.estimator import UniversalClassifier
     from uda.pretrained import Pretrained, load, pretrain
+    from uda.robustness import Robustness, robustness_report
 
-__all__ = ["Pretrained", "Result", "UniversalClassifier", "adapt", "load", "pretrain"]
+__all__ = [
+    "Pretrained",
+    "Result",
+    "Robustness",
+    "UniversalClassifier",
+    "adapt",
+    "load",
+    "pretrain",
+    "robustness_report",
+]
 
 _WHERE = {
     "Pretrained": "uda.pretrained",
@@ -17,6 +27,8 @@ _WHERE = {
     "adapt": "uda.api",
     "load": "uda.pretrained",
     "pretrain": "uda.pretrained",
+    "Robustness": "uda.robustness",
+    "robustness_report": "uda.robustness",
 }
 
 

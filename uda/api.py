@@ -17,14 +17,17 @@ from uda.experiments.dg.assemble import build_task as build_generalization
 from uda.experiments.experiment import Settings, read_metrics, run
 from uda.experiments.parts import dataset_name
 from uda.experiments.predict import classify
+from uda.experiments.robustness.assemble import build_task as build_robust
+from uda.experiments.robustness.classifier import give_classifier
 from uda.experiments.unida.assemble import build_task
 from uda.experiments.unida.candidates import copy_candidates
 from uda.layers import Tree, is_frozen, layers_of_run, named_data, published_layers, read_layer
 from uda.nn.encoder import TimmEncoder, create_encoder
 from uda.places import check_out, choose_device, copy_run, new_folder, progress_shown
 from uda.probes.selection import LAST
-from uda.recipe import DgRecipe, UnidaRecipe, build, build_as
+from uda.recipe import DgRecipe, RobustnessRecipe, UnidaRecipe, build, build_as
 from uda.tasks.dg import DomainGeneralization, SourceDomains
+from uda.tasks.robustness import OneClass, Robust, RobustData
 from uda.tasks.unida import UniDA, UnidaData
 from uda.training.checkpoint import load_checkpoint
 from uda.training.selected import load_selected
@@ -38,7 +41,7 @@ class Result:
     """A finished run: its figures, and its model to classify other images with."""
 
     folder: Path
-    recipe: UnidaRecipe | DgRecipe
+    recipe: UnidaRecipe | DgRecipe | RobustnessRecipe
     content: dict[str, Any]
     device: torch.device
 
@@ -134,20 +137,22 @@ def load_classifier(folder: str | Path, device: str | None = None) -> Result:
     content = read_metrics(path)
     if "sweep" in content:
         raise UserError(f"'{path}' holds a run for each combination of a sweep; name the folder of one of them")
-    if content["task"] not in ("unida", "dg"):
+    one_class = content["task"] == "robustness" and content["method"].startswith(OneClass.name)
+    if content["task"] not in ("unida", "dg", "robustness") or one_class:
         raise UserError(
-            f"'{path}' is a run of task '{content['task']}', which classifies nothing; name one of unida or dg"
+            f"'{path}' is a run of task '{content['task']}', which classifies nothing; name one of unida, dg or "
+            "robustness"
         )
     if "pairs" in content:
         raise UserError(
             f"'{path}' holds a run for each pair of domains; name one: '{path / content['pairs'][0]['folder']}'"
         )
     recipe = build([read_layer(path / "recipe.yaml")])
-    assert isinstance(recipe, UnidaRecipe | DgRecipe)
+    assert isinstance(recipe, UnidaRecipe | DgRecipe | RobustnessRecipe)
     return Result(path, recipe, content, choose_device(device))
 
 
-def restore(result: Result) -> tuple[UniDA | DomainGeneralization, TimmEncoder | None]:
+def restore(result: Result) -> tuple[UniDA | DomainGeneralization | Robust, TimmEncoder | None]:
     """Return a run's task with its trained weights, and in frozen mode the backbone that feeds it."""
     recipe, seed, folder = result.recipe, result.recipe.seeds[0], result.seed_folder
     # The run's own export stands in for the weights that it started from, which may not be on this machine.
@@ -157,15 +162,20 @@ def restore(result: Result) -> tuple[UniDA | DomainGeneralization, TimmEncoder |
     if encoder.freeze:
         backbone = create_encoder(encoder.backbone, encoder.weights, recipe.data.image_size)
     counts = result.content["images"]
-    source, target = _Counted(counts["source"]), _Counted(counts["target"])
+    source, target = (_Counted(counts.get(name, 0)) for name in ("source", "target"))
     nothing = np.full(0, -1, dtype=np.int64)
-    task: UniDA | DomainGeneralization
-    if isinstance(own, DgRecipe):
+    task: UniDA | DomainGeneralization | Robust
+    if isinstance(own, RobustnessRecipe):
+        pool = RobustData(_Counted(counts["pool"]), nothing, nothing, nothing, target, nothing, result.classes)
+        task = build_robust(own, pool, seed)
+        if own.report.class_map is not None:
+            give_classifier(own.model_copy(update={"encoder": recipe.encoder}), task)
+    elif isinstance(own, DgRecipe):
         data = SourceDomains(source, nothing, nothing, nothing, target, nothing, result.classes)
         task = build_generalization(own, data, seed)
     else:
         task = build_task(own, UnidaData(source, nothing, target, nothing, result.classes), backbone, seed)
-    if recipe.selection != LAST:
+    if not isinstance(recipe, RobustnessRecipe) and recipe.selection != LAST:
         load_selected(folder, task, None)
     elif load_checkpoint(folder / "checkpoint", task, {}, None) is None:
         raise UserError(f"'{folder}' has no checkpoint to predict with; run it again")

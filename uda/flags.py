@@ -122,6 +122,8 @@ def _bare(recipe: Recipe) -> dict[str, Any]:
         return {"method": "source_only"}
     if recipe.task == "dg":
         return {"method": "deepall", "compat": "paper"}
+    if recipe.task == "robustness":
+        return {}
     return {} if recipe.method["name"] == "supervised" else {"training": {"steps": 0}}
 
 

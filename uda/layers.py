@@ -13,7 +13,7 @@ from uda.errors import UserError
 
 Tree = dict[str, Any]
 _SIZES = {48: "32px", 160: "96px", 10**9: "224px"}
-SECTIONS = ("method", "objectives", "data", "views", "encoder", "training")
+SECTIONS = ("method", "objectives", "data", "views", "encoder", "training", "report")
 
 
 def read_layer(path: Path) -> Tree:
@@ -169,7 +169,7 @@ def written_out(layer: Tree) -> Tree:
     for name in SECTIONS:
         if name in tree:
             tree[name] = _section(name, tree[name])
-    return {key: value for key, value in tree.items() if value or key not in ("data", "encoder", "training")}
+    return {key: value for key, value in tree.items() if value or key not in ("data", "encoder", "training", "report")}
 
 
 def _section(name: str, value: Any) -> Tree:

@@ -4,14 +4,11 @@ Signature default < published recipe (configs/) < --config < --set < flags. Ever
 parsed by the type of its field, so `1e-3` is a number and `no` stays text where text is wanted.
 """
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TypeVar
 
-import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, ValidationError
 
 from uda.errors import UserError, unknown_name
 from uda.layers import (
@@ -27,17 +24,16 @@ from uda.layers import (
 )
 from uda.probes.rejection import find_rule
 from uda.probes.selection import LAST, find_validator
-from uda.sections import (
-    DomainsRecipe,
-    EncoderRecipe,
-    ImagesRecipe,
-    PairRecipe,
-    PartlyLabelledRecipe,
-    PoolRecipe,
-    Section,
-    TrainingRecipe,
-)
 from uda.ssl import Objective, find_objective, find_random_views
+from uda.task_recipes import (
+    RECIPES,
+    DgRecipe,
+    PretrainRecipe,
+    ProbeRecipe,
+    Recipe,
+    RobustnessRecipe,
+    UnidaRecipe,
+)
 from uda.tasks import METHODS, find_method
 
 __all__ = [
@@ -46,6 +42,7 @@ __all__ = [
     "PretrainRecipe",
     "ProbeRecipe",
     "Recipe",
+    "RobustnessRecipe",
     "Tree",
     "UnidaRecipe",
     "assignment",
@@ -58,117 +55,6 @@ __all__ = [
 
 M = TypeVar("M", bound=BaseModel)
 R = TypeVar("R", bound="Recipe")
-
-
-class Recipe(Section):
-    """One run, fully resolved; `method`, `views` and each of `objectives` hold the options of their constructors."""
-
-    task: str
-    method: dict[str, Any] = Field(default_factory=dict)
-    objectives: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    data: ImagesRecipe = ImagesRecipe()
-    views: dict[str, Any] = Field(default_factory=lambda: {"name": "contrast"})
-    encoder: EncoderRecipe = EncoderRecipe()
-    training: TrainingRecipe = TrainingRecipe()
-    seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(default_factory=lambda: [0], min_length=1)
-
-    @field_validator("seeds")
-    @classmethod
-    def _seeds_differ(cls, seeds: list[int]) -> list[int]:
-        if len(set(seeds)) < len(seeds):
-            raise ValueError("each seed once: the same seed gives the same run")
-        return seeds
-
-    @property
-    def method_options(self) -> dict[str, Any]:
-        """The method's keyword arguments."""
-        return {key: value for key, value in self.method.items() if key != "name"}
-
-    def identity(self) -> Tree:
-        """Return all that decides the numbers of one seed.
-
-        Neither the seeds, the data's place, the saving intervals nor looking before training do.
-        """
-        content = self.model_dump(mode="json")
-        content.pop("seeds")
-        content.pop("preflight", None)
-        content["data"].pop("root")
-        for key in ("evaluate_every", "checkpoint_every"):
-            content["training"].pop(key)
-        return content
-
-    def hash(self) -> str:
-        """Return a hash of `identity`."""
-        return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()
-
-    def dump(self) -> str:
-        """Return the recipe as YAML that `build` reads back to the same recipe."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)  # ASCII: PyYAML loses U+0085 otherwise
-
-
-class UnidaRecipe(Recipe):
-    """Universal domain adaptation."""
-
-    task: Literal["unida"] = "unida"
-    data: PairRecipe = PairRecipe()
-    rejection: str = "method"  # the method's own rule, by whose name `build` replaces it
-    selection: str = LAST  # which evaluation's weights are the answer: the last one's, or the best by a validator
-    preflight: bool = True  # look at the data and the time it will take, before training
-
-    def identity(self) -> Tree:
-        """Return all that decides the numbers of one seed; with a selection, so does what there is to select from."""
-        content = super().identity()
-        if self.selection != LAST:
-            content["training"]["evaluate_every"] = self.training.evaluate_every
-        return content
-
-
-class PretrainRecipe(Recipe):
-    """Self-supervised (or partly supervised) pre-training; `data.labels` is the share of labels that may be used."""
-
-    task: Literal["pretrain"] = "pretrain"
-    data: PartlyLabelledRecipe = PartlyLabelledRecipe()
-
-
-class ProbeRecipe(Recipe):
-    """How good features are; `training` is the fine-tuning's."""
-
-    task: Literal["probe"] = "probe"
-    data: PoolRecipe = PoolRecipe()
-
-
-class DgRecipe(Recipe):
-    """Domain generalization.
-
-    selection: which evaluation's weights are the answer: the last one's, the best by accuracy on source images that
-    were not trained on, or the best by the mean accuracy on each source domain when trained on the others. compat: the
-    class loss is on the ordered images of a re-assembled puzzle (the paper's form), or on all, ordered or not (the
-    released code's).
-    adapt: the target's unlabelled images are learned from too, with `entropy_weight` on the entropy of their classes.
-    """
-
-    task: Literal["dg"] = "dg"
-    data: DomainsRecipe = DomainsRecipe()
-    selection: Literal["last", "source", "leave_one_out"] = "last"
-    compat: Literal["paper", "official"] = "paper"
-    adapt: bool = False
-    entropy_weight: float = Field(0.1, ge=0)
-    preflight: bool = True  # say how long training will take
-
-    def identity(self) -> Tree:
-        """Return all that decides the numbers of one seed; with a selection, so does what there is to select from."""
-        content = super().identity()
-        if self.selection != LAST:
-            content["training"]["evaluate_every"] = self.training.evaluate_every
-        return content
-
-
-RECIPES: dict[str, type[Recipe]] = {
-    "unida": UnidaRecipe,
-    "pretrain": PretrainRecipe,
-    "probe": ProbeRecipe,
-    "dg": DgRecipe,
-}
 
 
 def build(layers: Iterable[Tree]) -> Recipe:
@@ -190,7 +76,7 @@ def build(layers: Iterable[Tree]) -> Recipe:
         {str(name): find_objective(str(name)) for name in merged.get("objectives") or {}},
     )
     _check_keys(merged, model, parts)
-    recipe = _validated(model, merged | {"task": task, "method": method, "views": views}, "")
+    recipe = validated(model, merged | {"task": task, "method": method, "views": views}, "")
     if recipe.training.lr is None and recipe.training.base_lr is None:
         raise UserError("training.lr and training.base_lr are both null; give one of them")
     if isinstance(recipe, UnidaRecipe):
@@ -202,7 +88,7 @@ def build(layers: Iterable[Tree]) -> Recipe:
     recipe.method = _with_options(parts.method, method, "method")
     recipe.views = _with_options(parts.views, views, "views")
     for name, objective in parts.objectives.items():
-        given = _validated(
+        given = validated(
             options_model(objective, name, weight=objective.default_weight),
             merged["objectives"][name],
             f"objectives.{name}.",
@@ -231,7 +117,7 @@ class _Parts:
 def _with_options(kind: type, values: Tree, section: str) -> Tree:
     """Return a section with its name and all options of its class, those not given at their defaults."""
     given = {key: value for key, value in values.items() if key != "name"}
-    return {"name": values["name"]} | _validated(options_model(kind, section), given, f"{section}.").model_dump()
+    return {"name": values["name"]} | validated(options_model(kind, section), given, f"{section}.").model_dump()
 
 
 def differences(a: Recipe, b: Recipe) -> list[str]:
@@ -281,7 +167,8 @@ def _flat(tree: Tree, prefix: str = "") -> Tree:
     return found
 
 
-def _validated(model: type[M], values: Tree, prefix: str) -> M:
+def validated(model: type[M], values: Tree, prefix: str) -> M:
+    """Return a section of given values, texts parsed; UserError naming the key and the value that it cannot have."""
     try:
         return model.model_validate(parsed(values))
     except ValidationError as error:

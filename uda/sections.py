@@ -1,6 +1,6 @@
 """The sections of a recipe that tasks have in common, with their defaults."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -88,6 +88,47 @@ class PartlyLabelledRecipe(PoolRecipe):
     """The same with a folder of further images, whose labels are not looked at if it has any."""
 
     unlabelled: str | None = None
+
+
+class NoisyRecipe(PoolRecipe):
+    """A pool whose labels may be spoilt for training, and other images to tell from its own.
+
+    noise: how labels go wrong, `noise_rate` of them (`uda.datasets.label_noise`); near, far: images of no known class,
+    like the pool's and unlike them (a data set or a folder; without `far`, three kinds of noise).
+    """
+
+    validation: float = Field(0.1, ge=0, le=0.5)  # share of each class that is not trained on
+    noise: Literal["none", "symmetric", "uniform", "asymmetric", "instance"] = "none"
+    noise_rate: float = Field(0.4, ge=0, le=1)
+    near: str | None = None
+    far: str | None = None
+
+
+class ExaminationRecipe(Section):
+    """What a robustness report looks at.
+
+    images: of the test images a sample of so many, each class in its share; null: all. preset: whose constants
+    corruptions have; auto: "cifar" up to 64 px, else "imagenet". eps: radii of attacks in gray levels of 255, in ℓ∞;
+    eps_l2: the same in ℓ2. attacks: fgsm, pgd-N and autoattack, on `attacked` of the images. baseline: whose errors the
+    mCE divides by, a run's folder; null: AlexNet's for the preset "imagenet". corrupted: a folder of published
+    corruptions (CIFAR-10-C, ImageNet-C) in the place of our own. class_map: a YAML file, class folder: ImageNet
+    classes; without one a probe is fitted where the model knows none of the classes.
+    """
+
+    images: int | None = Field(1000, ge=1)
+    preset: Literal["auto", "cifar", "imagenet"] = "auto"
+    corruptions: list[str] = Field(default_factory=lambda: ["all"])
+    severities: list[Annotated[int, Field(ge=1, le=5)]] = Field(default_factory=lambda: [1, 2, 3, 4, 5])
+    legacy: bool = False
+    jpeg_quality: Annotated[int, Field(ge=1, le=95)] | None = None
+    attacks: list[str] = Field(default_factory=lambda: ["fgsm", "pgd-20"])
+    eps: list[Annotated[float, Field(gt=0, le=255)]] = Field(default_factory=lambda: [0.5, 1, 2, 8])
+    eps_l2: list[Annotated[float, Field(gt=0)]] = Field(default_factory=list)
+    restarts: int = Field(1, ge=1)
+    attacked: int = Field(200, ge=1)
+    baseline: str | None = None
+    corrupted: str | None = None
+    class_map: str | None = None
 
 
 class EncoderRecipe(Section):

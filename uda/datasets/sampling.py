@@ -70,6 +70,24 @@ def spread(n: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(np.int64))
 
 
+def stratified(labels: np.ndarray, most: int | None) -> np.ndarray:
+    """Return at most `most` of the labelled rows, ascending, each class in its share (largest remainders first).
+
+    labels: (N,), rows of −1 are never taken; None: all labelled rows. Nothing but labels and `most` decides.
+    """
+    rows = np.flatnonzero(labels >= 0)
+    if most is None or most >= len(rows):
+        return rows
+    classes, counts = np.unique(labels[rows], return_counts=True)
+    exact = counts * most / len(rows)
+    quota = np.floor(exact).astype(np.int64)
+    quota[np.argsort(quota - exact, kind="stable")[: most - quota.sum()]] += 1
+    order = random.permutation(len(labels), 0, 0, "stratified")
+    order = order[labels[order] >= 0]
+    taken = [order[labels[order] == number][:count] for number, count in zip(classes, quota, strict=True)]
+    return np.sort(np.concatenate(taken)).astype(np.int64)
+
+
 def held_out(labels: np.ndarray, share: float) -> np.ndarray:
     """Return the rows (M,) int64, ascending, to keep away from training: that share of every class, rounded.
 

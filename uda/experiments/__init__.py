@@ -4,6 +4,7 @@ from uda.experiments.dg.experiment import DgExperiment
 from uda.experiments.experiment import Experiment
 from uda.experiments.pretrain.experiment import PretrainExperiment
 from uda.experiments.probe.experiment import ProbeExperiment
+from uda.experiments.robustness.experiment import RobustnessExperiment
 from uda.experiments.unida.experiment import UnidaExperiment
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -11,4 +12,5 @@ EXPERIMENTS: dict[str, Experiment] = {
     "pretrain": PretrainExperiment(),
     "probe": ProbeExperiment(),
     "dg": DgExperiment(),
+    "robustness": RobustnessExperiment(),
 }

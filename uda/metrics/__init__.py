@@ -14,13 +14,15 @@ from uda.metrics.calibration import (
     reliability_bins,
 )
 from uda.metrics.corruption import (
+    ALEXNET,
+    ALEXNET_CLEAN,
     mean_corruption_error,
     plain_corruption_error,
     relative_mean_corruption_error,
 )
 from uda.metrics.domains import ProxyADistance, proxy_a_distance
 from uda.metrics.features import alignment, balancedness, effective_rank, l2_normalize, uniformity
-from uda.metrics.ood import aupr, auroc, fpr_at_tpr, ood_metrics, oscr
+from uda.metrics.ood import aupr, auroc, auroc_interval, fpr_at_tpr, ood_metrics, oscr
 from uda.metrics.statistics import (
     BootstrapInterval,
     PairedDifference,
@@ -46,6 +48,8 @@ from uda.metrics.unida import (
 )
 
 __all__ = [
+    "ALEXNET",
+    "ALEXNET_CLEAN",
     "UNIDA_METRICS",
     "BootstrapInterval",
     "PairedDifference",
@@ -57,6 +61,7 @@ __all__ = [
     "alignment",
     "aupr",
     "auroc",
+    "auroc_interval",
     "balancedness",
     "bootstrap_ci",
     "brier_score",

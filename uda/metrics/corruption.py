@@ -11,6 +11,27 @@ from numpy.typing import ArrayLike
 
 Errors = Mapping[str, ArrayLike]
 
+ALEXNET: dict[str, float] = {
+    "gaussian_noise": 0.886428,
+    "shot_noise": 0.894468,
+    "impulse_noise": 0.922640,
+    "defocus_blur": 0.819880,
+    "glass_blur": 0.826268,
+    "motion_blur": 0.785948,
+    "zoom_blur": 0.798360,
+    "snow": 0.866816,
+    "frost": 0.826572,
+    "fog": 0.819324,
+    "brightness": 0.564592,
+    "contrast": 0.853204,
+    "elastic_transform": 0.646056,
+    "pixelate": 0.717840,
+    "jpeg_compression": 0.606500,
+}
+"""AlexNet's mean errors over the severities of ImageNet-C's corruptions: the baseline of the published mCE."""
+ALEXNET_CLEAN = 0.435
+"""AlexNet's error on ImageNet itself, in the published relative mCE."""
+
 
 def mean_corruption_error(errors: Errors, baseline: Errors) -> float | None:
     """Return the mCE in percent: the mean over corruptions of 100·Σₛ E / Σₛ E_baseline; 100 is as bad as the baseline.

@@ -9,6 +9,7 @@ from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score
 
 from uda.metrics.arrays import as_labels, as_scores, check_lengths
+from uda.metrics.statistics import BootstrapInterval
 
 Positive = Literal["in", "out"]
 
@@ -103,6 +104,23 @@ def ood_metrics(scores_in: ArrayLike, scores_out: ArrayLike) -> dict[str, float 
         "fpr95_in": fpr_at_tpr(scores_in, scores_out, positive="in"),
         "fpr95_out": fpr_at_tpr(scores_in, scores_out, positive="out"),
     }
+
+
+def auroc_interval(
+    known_scores: ArrayLike, unknown_scores: ArrayLike, n_resamples: int = 200, seed: int = 0
+) -> BootstrapInterval:
+    """Return the AUROC with its 95 % percentile bootstrap interval; known and unknown images are each resampled alone.
+
+    Arguments as for `auroc`; all is None if either is empty.
+    """
+    known, unknown = as_scores(known_scores, "known_scores"), as_scores(unknown_scores, "unknown_scores")
+    estimate = auroc(known, unknown)
+    if estimate is None:
+        return BootstrapInterval(None, None, None, 0)
+    rng = np.random.default_rng(seed)
+    found = [auroc(rng.choice(known, len(known)), rng.choice(unknown, len(unknown))) for _ in range(n_resamples)]
+    low, high = np.quantile(np.array(found, dtype=np.float64), [0.025, 0.975])
+    return BootstrapInterval(estimate, float(low), float(high), n_resamples)
 
 
 def _by_convention(known: np.ndarray, unknown: np.ndarray, positive: Positive) -> tuple[np.ndarray, np.ndarray]:

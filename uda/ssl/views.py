@@ -16,8 +16,13 @@ from uda.random import uniform
 
 
 def to_float(images: Tensor) -> Tensor:
-    """uint8 0 … 255 → float32 in [0, 1]."""
-    return images.float().div_(255.0)
+    """uint8 0 … 255 → float32 in [0, 1]; floats, which lie in [0, 1] already (an attack's views), stay as they are."""
+    return images if images.is_floating_point() else images.float().div_(255.0)
+
+
+def to_bytes(views: Tensor) -> Tensor:
+    """Float in [0, 1] → uint8 0 … 255, rounded; what `to_float` has made comes back as it was."""
+    return (views * 255).round().to(torch.uint8)
 
 
 def center_crop(images: Tensor, size: int) -> Tensor:
@@ -150,6 +155,21 @@ class OfFamily(NoAugmentation):
     def __call__(self, batch: Batch, clock: Clock, view: str = "") -> Tensor:
         """(B, 3, H, W) uint8 → (B, 3, size, size) in [0, 1]."""
         return self.family(batch, clock, f"own {view}")
+
+
+@dataclass(frozen=True)
+class OrGiven(NoAugmentation):
+    """Stored pixels undergo `own`; views that are there already (float, an attack's) stay as they are."""
+
+    own: NoAugmentation
+
+    def __call__(self, batch: Batch, clock: Clock, view: str = "") -> Tensor:
+        """(B, 3, H, W) uint8, or (B, 3, size, size) float in [0, 1] → (B, 3, size, size) in [0, 1]."""
+        return batch.images if batch.images.is_floating_point() else self.own(batch, clock, view)
+
+    def plain(self, images: Tensor) -> Tensor:
+        """The evaluation view of stored pixels."""
+        return self.own.plain(images)
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,14 @@
 from typing import Any
 
 from uda.errors import unknown_name
-from uda.tasks import dg, pretrain, probe, unida
+from uda.tasks import dg, pretrain, probe, robustness, unida
 
 METHODS: dict[str, dict[str, type]] = {
     "unida": unida.METHODS,
     "pretrain": pretrain.METHODS,
     "probe": probe.METHODS,
     "dg": dg.METHODS,
+    "robustness": robustness.METHODS,
 }
 
 

@@ -24,6 +24,7 @@ from uda.report.cam import activation_figure
 from uda.report.dg import DgReport, select_examples, write_dg_report
 from uda.report.page import Figure, Section
 from uda.report.published import matching, with_notes
+from uda.ssl.views import to_bytes
 from uda.tasks.dg import DomainGeneralization
 from uda.training.history import History
 from uda.training.outputs import write_text
@@ -113,7 +114,7 @@ def activations_section(ours: SeedResult, theirs: SeedResult) -> Section:
         columns.append((arm.content["method"], maps.numpy()))
         for caption, number in zip(captions, _answer(task).predictions[rows], strict=True):
             caption.append(f"says {data.class_names[number]}")
-    pixels = (ours.task.augment.plain(data.target.batch(rows)) * 255).round().byte().cpu().numpy()
+    pixels = to_bytes(ours.task.augment.plain(data.target.batch(rows))).cpu().numpy()
     text = (
         "Where each model sees evidence for the class below the image (Zhou et al., CVPR 2016), on the same images of "
         "the held-out domain, evenly taken; each map has its own scale."

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 
 from uda.errors import UserError
 from uda.experiments.content import accuracy_differences
@@ -20,7 +19,7 @@ from uda.nn.layer import LayerEncoder
 from uda.recipe import ProbeRecipe
 from uda.report.attention import attention_figure, cls_attention
 from uda.report.probe import ProbeReport, write_probe_report
-from uda.ssl.views import NoAugmentation
+from uda.ssl.views import NoAugmentation, to_bytes
 from uda.tasks.pretrain import Pool
 from uda.tasks.probe import Probe, Probing, check_classes, held_out
 from uda.training.checkpoint import Identity
@@ -171,4 +170,4 @@ def _attention(task: Probe) -> bytes | None:
         maps = cls_attention(task.encoder, views)
     except UserError:  # no ViT, or one without a class token
         return None
-    return attention_figure((views * 255).round().to(torch.uint8).cpu().numpy(), maps)
+    return attention_figure(to_bytes(views).cpu().numpy(), maps)

@@ -1,0 +1,43 @@
+"""Runs of a study side by side, each on one thread, kept as they come: a study that was stopped goes on."""
+
+import json
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.common import RESULTS
+from uda.training.outputs import write_json
+
+Row = dict[str, Any]
+
+
+def side_by_side(work: Callable[..., Row], jobs: Sequence[tuple[Any, ...]], workers: int) -> Iterator[Row]:
+    """Yield what `work` (a function of a module) makes of each job's arguments, as they are done."""
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for future in as_completed([pool.submit(work, *job) for job in jobs]):
+            yield future.result()
+
+
+def kept(path: Path, known: Row | None, work: Callable[[], Row]) -> Row:
+    """Return a run's row from its file, else as it was published before, else by running it on one thread."""
+    if path.is_file():
+        return dict(json.loads(path.read_text()))
+    if known is not None:
+        return known
+    torch.set_num_threads(1)
+    row = work()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, row)
+    return row
+
+
+def published_row(name: str, recipe: Any, wanted: Row) -> Row | None:
+    """Return the run of the committed results that has these values, if it was made with this recipe."""
+    path = RESULTS / f"{name}.json"
+    content = json.loads(path.read_text()) if path.is_file() else {}
+    rows = content["runs"] if content.get("recipe") == recipe else []
+    return next((dict(row) for row in rows if all(row[key] == value for key, value in wanted.items())), None)

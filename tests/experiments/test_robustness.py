@@ -1,0 +1,248 @@
+"""Robustness from the command and from Python: what it leaves, comparisons, resuming, reports alone, refusals."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+import uda
+from tests.report.reading import read
+from tests.tiny import SIZE, SMALL, assert_same_run, command, draw_classes, metrics_of
+from uda.errors import UserError
+
+OF_A_RUN = {
+    *("recipe.yaml", "metrics.json", "history.csv", "checkpoint", "backbone.safetensors", "classifier.safetensors"),
+    *("predictions.csv", "robustness.json", "robustness.csv", "report.html"),
+}
+SHORT = (
+    "report.corruptions=[brightness, jpeg_compression]",
+    "report.severities=[1, 5]",
+    "report.attacks=[fgsm, pgd-3]",
+)
+SHORT = (*SHORT, "report.eps=[2, 16]", "training.checkpoint_every=3")
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a training and a test split of three classes, and one of other images."""
+    root = tmp_path_factory.mktemp("pool")
+    draw_classes(root / "data" / "train", {"apple": 10, "bird": 10, "cat": 10})
+    draw_classes(root / "data" / "test", {"apple": 4, "bird": 4, "cat": 4}, noise=40)
+    draw_classes(root / "other", {"dog": 6, "eel": 6})
+    return root
+
+
+def harden(pool: Path, out: Path, *more: object, steps: int = 6, flags: tuple[object, ...] = ()) -> int:
+    """Train on the pool with the smallest network; return the exit status. more: further values of --set."""
+    ends = ("--source", pool / "data", "--steps", steps, "--out", out)
+    values = (f"data.near={pool / 'other'}", *SHORT, *more)
+    return command("--task", "robustness", *ends, *SMALL, *values, *flags)
+
+
+@pytest.fixture(scope="module")
+def finished(pool: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a comparison of rotation with none, not to be written into."""
+    out = tmp_path_factory.mktemp("finished") / "run"
+    assert harden(pool, out, flags=("--compare",)) == 0
+    return out
+
+
+def test_a_run_leaves_what_it_promises(finished: Path) -> None:
+    assert {entry.name for entry in finished.iterdir()} == OF_A_RUN | {"baseline", "summary.html"}
+    content = metrics_of(finished)
+    assert (content["task"], content["method"], content["steps"]) == ("robustness", "standard+rotation", 6)
+    assert content["images"] == {"pool": 30, "train": 27, "validation": 3, "test": 12, "attacked": 12}
+    metrics = content["metrics"]
+    attacks = {f"{name}_linf_{eps}_accuracy" for name in ("fgsm", "pgd-3") for eps in (2, 16)}
+    assert attacks <= metrics.keys()
+    assert {"near_auroc_rotation", "far_auroc_max_softmax", "corruption_accuracy", "ece_scaled"} <= metrics.keys()
+    assert metrics["pgd-3_linf_16_accuracy"] <= metrics["pgd-3_linf_2_accuracy"] <= metrics["accuracy"]
+    assert metrics["mce"] is None
+    found = json.loads((finished / "robustness.json").read_text())
+    assert found["metrics"] == metrics
+    assert len(found["corruptions"]) == 4
+    mean = np.mean([cell["accuracy"] for cell in found["corruptions"]])
+    assert metrics["corruption_accuracy"] == pytest.approx(mean)
+    table = pd.read_csv(finished / "robustness.csv")
+    assert table["part"].value_counts().to_dict() == {"corruptions": 4, "attacks": 5, "others": 4 * 6}
+    predictions = pd.read_csv(finished / "predictions.csv")
+    assert list(predictions.columns) == ["path", "label", "confidence", "unknown_score"]
+    truth = predictions["path"].map(lambda path: Path(path).parent.name)
+    assert metrics["accuracy"] == pytest.approx((truth == predictions["label"]).mean())
+    text = " ".join(read((finished / "report.html").read_text(encoding="utf-8")).text)
+    for part in ("Answer", "Corruptions", "Attacks", "Images of no known class", "Calibration", "preset 'cifar'"):
+        assert part in text
+
+
+def test_the_comparison_pairs_image_by_image(finished: Path) -> None:
+    theirs = metrics_of(finished / "baseline")
+    assert theirs["method"] == "standard"
+    assert "near_auroc_rotation" not in theirs["metrics"]
+    difference = metrics_of(finished)["difference"]["metrics"]["corruption_accuracy"]
+    wanted = metrics_of(finished)["metrics"]["corruption_accuracy"] - theirs["metrics"]["corruption_accuracy"]
+    assert difference["mean"] == pytest.approx(wanted)
+    assert difference["ci95_kind"] == "bootstrap over test images"
+
+
+def test_resume_ends_as_the_run_that_was_not_stopped(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "again"
+    shutil.copytree(finished, out)
+    (out / "metrics.json").unlink()
+    shutil.rmtree(out / "checkpoint" / "step-6")
+    assert command("--task", "robustness", "--resume", "--out", out) == 0
+    assert_same_run(finished, out)
+
+
+def test_a_finished_run_classifies_other_images_and_is_reported_on_again(
+    finished: Path, pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = uda.load(finished).predict(pool / "data" / "test").set_index("path")
+    known = pd.read_csv(finished / "predictions.csv").set_index("path")
+    assert table.loc[known.index, "label"].tolist() == known["label"].tolist()
+    assert harden(pool, tmp_path / "run", steps=0, flags=("--weights", finished)) == 0
+    assert "classifier: that of the run" in capsys.readouterr().out
+    again, before = metrics_of(tmp_path / "run")["metrics"], metrics_of(finished)["metrics"]
+    shared = ("accuracy", "corruption_accuracy", "pgd-3_linf_16_accuracy", "near_auroc_knn")
+    assert {name: again[name] for name in shared} == {name: before[name] for name in shared}
+    other = draw_classes(tmp_path / "other", {"x": 6, "y": 6})
+    capsys.readouterr()
+    run = ("--task", "robustness", "--steps", 0, "--source", other, "--weights", finished, "--out", tmp_path / "no")
+    assert command(*run) == 2
+    assert "names the classes apple, bird" in capsys.readouterr().err
+
+
+def test_without_a_training_a_probe_is_fitted_first(
+    pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert harden(pool, tmp_path / "run", steps=0) == 0
+    assert "classifier: a linear probe fitted on 27 images" in capsys.readouterr().out
+    content = metrics_of(tmp_path / "run")
+    assert content["method"] == "as it comes"
+    assert content["metrics"]["accuracy"] > 0.6  # classes are colors, which a probe finds in any features
+    assert "near_auroc_rotation" not in content["metrics"]
+
+
+def test_a_run_is_another_ones_baseline(finished: Path, pool: Path, tmp_path: Path) -> None:
+    assert harden(pool, tmp_path / "run", f"report.baseline={finished}", steps=0, flags=("--weights", finished)) == 0
+    metrics = metrics_of(tmp_path / "run")["metrics"]
+    errors = json.loads((finished / "robustness.json").read_text())["errors"]
+    wanted = 100.0 if all(np.mean(own) > 0 for own in errors.values()) else None
+    assert metrics["mce"] == (None if wanted is None else pytest.approx(wanted))
+
+
+def test_noise_spoils_labels_for_training_alone(pool: Path, tmp_path: Path) -> None:
+    own = ("data.noise=symmetric", "data.noise_rate=1")
+    assert harden(pool, tmp_path / "run", *own, steps=1, flags=("--method", "standard")) == 0
+    content = metrics_of(tmp_path / "run")
+    assert content["wrong_labels"] == 1.0
+    assert content["method"] == "standard (symmetric noise 1)"
+
+
+@pytest.mark.parametrize("method", ["adversarial", "augmix"])
+def test_every_method_trains(pool: Path, tmp_path: Path, method: str) -> None:
+    own = ("report.corruptions=[none]", "report.attacks=[]")
+    assert harden(pool, tmp_path / "run", *own, steps=2, flags=("--method", method)) == 0
+    history = pd.read_csv(tmp_path / "run" / "history.csv")
+    assert ("consistency" in history) == (method == "augmix")
+    assert "corruption_accuracy" not in metrics_of(tmp_path / "run")["metrics"]
+
+
+def test_one_class_tells_the_others_by_its_transforms(pool: Path, tmp_path: Path) -> None:
+    flags = ("--method", "one_class", "--objective", "turn_shift")
+    assert harden(pool, tmp_path / "run", "method.normal=bird", steps=2, flags=flags) == 0
+    content = metrics_of(tmp_path / "run")
+    assert content["images"] == {"pool": 30, "train": 9, "validation": 3, "test": 12}
+    assert set(content["metrics"]) == {"auroc", "aupr_in", "aupr_out", "fpr95_in", "fpr95_out"}
+    assert len(pd.read_csv(tmp_path / "run" / "scores.csv")) == 12
+    with pytest.raises(UserError, match="classifies nothing"):
+        uda.load(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("more", "flags", "words"),
+    [
+        (("report.attacks=[pdg-20]",), (), "there is no attack 'pdg-20'; name fgsm, pgd-N"),
+        (("report.corruptions=[blur]",), (), "unknown corruption 'blur'"),
+        (("report.baseline=/nowhere",), (), "holds no robustness.json"),
+        ((), ("--method", "one_class"), "one_class learns from transforms"),
+        (("method.normal=dog",), ("--method", "one_class", "--objective", "rotation"), "'dog' is no class"),
+        ((), ("--freeze",), "leave --freeze and encoder.adapter out"),
+        (("report.images=0",), (), "report.images"),
+    ],
+)
+def test_refusals_are_one_sentence(
+    pool: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    more: tuple[str, ...],
+    flags: tuple[str, ...],
+    words: str,
+) -> None:
+    assert harden(pool, tmp_path / "run", *more, flags=flags) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+# uda.robustness_report
+
+
+def labelled(n: int = 12) -> tuple[torch.Tensor, np.ndarray]:
+    pixels = torch.randint(0, 256, (n, 3, SIZE, SIZE), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    return pixels, np.arange(n) % 3
+
+
+def test_any_model_is_reported_on(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIZE * SIZE, 3))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    found = uda.robustness_report(
+        model, labelled(), corruptions=["contrast"], severities=[5], attacks=["pgd-2"], eps=[4], progress=False
+    )
+    right = (model(labelled()[0] / 255).argmax(1).numpy() == labelled()[1]).mean()
+    assert found.metrics["accuracy"] == pytest.approx(right)
+    assert found.tables["corruptions"]["corruption"].tolist() == ["contrast"]
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert model.training
+    out = found.save(tmp_path / "report")
+    assert {path.name for path in out.iterdir()} == {"robustness.json", "robustness.csv", "metrics.json", "report.html"}
+    with pytest.raises(UserError, match="holds a run"):
+        found.save(out)
+
+
+def test_a_timm_model_shows_its_features_and_a_class_map_reads_its_classes() -> None:
+    import timm
+
+    torch.manual_seed(0)
+    model = timm.create_model("resnet10t", num_classes=6)
+    options = {"corruptions": ["none"], "attacks": [], "progress": False}
+    pixels, labels = labelled()
+    found = uda.robustness_report(model, (pixels, labels), training=(pixels, labels), **options)
+    assert "far_auroc_mahalanobis" in found.metrics
+    mapped = uda.robustness_report(
+        model, (pixels, labels), class_map={"0": [0, 3], "1": [1, 4], "2": [2, 5]}, **options
+    )
+    config = model.pretrained_cfg
+    views = pixels / 255 - torch.tensor(config["mean"]).view(3, 1, 1)
+    with torch.no_grad():
+        shares = model.eval()(views / torch.tensor(config["std"]).view(3, 1, 1)).softmax(1)
+    answers = (shares[:, :3] + shares[:, 3:]).argmax(1).numpy()
+    assert mapped.metrics["accuracy"] == pytest.approx((answers == labels).mean())
+
+
+def test_reports_refuse_what_does_not_fit(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIZE * SIZE, 2))
+    with pytest.raises(UserError, match="3 classes; give a model of these classes"):
+        uda.robustness_report(model, labelled(), progress=False)
+    with pytest.raises(UserError, match="want an image_size"):
+        uda.robustness_report(model, draw_classes(tmp_path / "x", {"a": 2, "b": 2}), progress=False)
+    with pytest.raises(UserError, match="uint8 tensor"):
+        uda.robustness_report(model, (torch.zeros(2, 3, 8, 8), [0, 1]), progress=False)
+    with pytest.raises(UserError, match="attack"):
+        uda.robustness_report(model, labelled(), attacks=["pgd"], progress=False)

@@ -1,0 +1,76 @@
+"""What names the classes where nothing was trained: a saved run's classifier, a class map, or a probe fitted first."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+
+from uda.datasets.streams import Subset
+from uda.errors import UserError
+from uda.experiments.experiment import read_metrics
+from uda.layers import read_layer
+from uda.nn.weights import find_classifier, read_tensors
+from uda.probes.linear import fit_linear
+from uda.probes.robustness import ClassMapped
+from uda.recipe import RobustnessRecipe
+from uda.tasks.robustness import Robust
+from uda.wording import counted
+
+CLASSIFIER = "classifier.safetensors"
+
+
+def give_classifier(recipe: RobustnessRecipe, task: Robust) -> str:
+    """Give the task's backbone, whose weights are not trained, a classifier; return in a sentence which one."""
+    names = task.data.class_names
+    if recipe.report.class_map is not None:
+        members = read_class_map(Path(recipe.report.class_map), names)
+        own = find_classifier(recipe.encoder.backbone, recipe.encoder.weights)
+        # The method's linear classifier makes room for one of the same use.
+        task.method.register_module("classifier", ClassMapped(own, [members[name] for name in names]))
+        task.method.to(task.threshold.device)
+        return (
+            f"classifier: the backbone's own, {counted(sum(map(len, members.values())), 'class')} of it as {len(names)}"
+        )
+    run = Path(recipe.encoder.weights).expanduser() if recipe.encoder.weights else None
+    if run is not None and (run / CLASSIFIER).is_file():
+        known = read_metrics(run)["classes"]
+        if tuple(known) != names:
+            raise UserError(
+                f"the run '{run}' names the classes {', '.join(known[:3])}, …, and the images are of "
+                f"{', '.join(names[:3])}, …; give images of the same classes, or its backbone.safetensors as --weights "
+                "for a probe on it"
+            )
+        state, _ = read_tensors(run / CLASSIFIER)
+        task.method.classifier.load_state_dict(state)
+        return f"classifier: that of the run '{run}'"
+    rows = np.flatnonzero(task.data.labels >= 0)
+    images, labels = Subset(task.data.images, rows), task.data.labels[rows]
+    probe = fit_linear(torch.from_numpy(task.answer(images).features), labels, len(names))
+    if not bool(probe.bias.isfinite().all()):
+        raise UserError("a class has no image to fit a probe on; give it one, or leave its folder out")
+    with torch.no_grad():
+        task.method.classifier.weight.copy_(probe.weight)
+        task.method.classifier.bias.copy_(probe.bias)
+    return f"classifier: a linear probe fitted on {counted(len(rows), 'image')} (λ {probe.regularization:g})"
+
+
+def read_class_map(path: Path, names: tuple[str, ...]) -> Mapping[str, list[int]]:
+    """Return for each class the numbers of the model's own classes that it stands for; UserError says what is wrong."""
+    layer = read_layer(path)
+    missing = [name for name in names if name not in layer]
+    if missing:
+        raise UserError(
+            f"the class map '{path}' has nothing for class '{missing[0]}'; write its numbers: {missing[0]}: [0]"
+        )
+    found = {}
+    for name in names:
+        own = yaml.safe_load(str(layer[name]))
+        numbers = own if isinstance(own, list) else [own]
+        if not numbers or not all(isinstance(number, int) and number >= 0 for number in numbers):
+            raise UserError(
+                f"the class map '{path}' has {layer[name]!r} for '{name}'; write numbers: {name}: [281, 282]"
+            )
+        found[name] = numbers
+    return found

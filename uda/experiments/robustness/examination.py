@@ -1,0 +1,165 @@
+"""From a recipe's section `report` to what is looked at."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from uda.attacks import Norm
+from uda.datasets.corruptions import COMMON, NAMES
+from uda.datasets.published_corruptions import published_corruptions
+from uda.datasets.sampling import spread, stratified
+from uda.datasets.streams import Images, Subset
+from uda.errors import UserError, unknown_name
+from uda.metrics import ALEXNET, ALEXNET_CLEAN
+from uda.probes.robustness import (
+    KINDS,
+    Baseline,
+    Corrupted,
+    Examined,
+    Generated,
+    NamedAttack,
+    NoiseImages,
+    Plan,
+    Published,
+)
+from uda.sections import ExaminationRecipe
+from uda.ssl.views import NoAugmentation, to_bytes
+
+RESULT = "robustness.json"
+_COMPARED = 5000  # images of the training that scores on features compare with
+_OTHERS = 1000  # images of each other set
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Stored squares as the model sees them in evaluation: (B, 3, S, S) uint8."""
+
+    images: Images
+    view: NoAugmentation
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, rows: np.ndarray) -> Tensor:
+        """Return the evaluation views of those rows, in gray levels."""
+        return to_bytes(self.view.plain(self.images.batch(rows)))
+
+
+def plan_of(recipe: ExaminationRecipe, batch_size: int = 128) -> Plan:
+    """Return what is done to test images beside corruptions; UserError for an attack that does not exist."""
+    radii: dict[Norm, list[float]] = {"linf": recipe.eps, "l2": recipe.eps_l2}
+    attacks = [
+        NamedAttack(name, levels, norm, recipe.restarts if name.startswith("pgd") else 1)
+        for name in recipe.attacks
+        for norm in radii
+        for levels in radii[norm]
+    ]
+    return Plan(attacks, recipe.attacked, batch_size)
+
+
+def corruption_names(recipe: ExaminationRecipe) -> tuple[str, ...]:
+    """Return the corruptions that a recipe names: "all" is all 19, "common" the 15 of published figures."""
+    found: list[str] = []
+    for name in recipe.corruptions:
+        if name not in ("all", "common", "none", *NAMES):
+            raise unknown_name("corruption", name, ["all", "common", "none", *NAMES], "they are in the README")
+        found += {"all": NAMES, "common": COMMON, "none": ()}.get(name, (name,))
+    return tuple(dict.fromkeys(found))
+
+
+def preset_of(recipe: ExaminationRecipe, image_size: int) -> str:
+    """Return whose constants corruptions have; "auto" decides by the size of images."""
+    return recipe.preset if recipe.preset != "auto" else "cifar" if image_size <= 64 else "imagenet"
+
+
+def corrupted_of(recipe: ExaminationRecipe, images: Images, labels: np.ndarray, size: int) -> Corrupted | None:
+    """Return the corrupted images: made of the test images, or read as published; None where none are asked for."""
+    names = corruption_names(recipe)
+    if not names:
+        return None
+    if recipe.corrupted is not None:
+        every = published_corruptions(recipe.corrupted, None if set(names) == set(NAMES) else names)
+        parts = {(part.name, part.severity): part for part in every if part.severity in recipe.severities}
+        highest = max(int(part.labels.max()) for part in parts.values())
+        if highest > labels.max():
+            raise UserError(
+                f"'{recipe.corrupted}' has labels up to {highest} and the test images {int(labels.max()) + 1} classes; "
+                "name the published corruptions of the same data set"
+            )
+        return Published(parts, size, recipe.images)
+    preset = preset_of(recipe, size)
+    return Generated(
+        images, labels, names, recipe.severities, preset, legacy=recipe.legacy, jpeg_quality=recipe.jpeg_quality
+    )
+
+
+def baseline_of(recipe: ExaminationRecipe, image_size: int) -> Baseline | None:
+    """Return whose errors the mCE divides by; UserError where the run named has none."""
+    if recipe.baseline is None:
+        full = set(recipe.severities) == {1, 2, 3, 4, 5}
+        return (
+            Baseline("AlexNet", ALEXNET, ALEXNET_CLEAN)
+            if preset_of(recipe, image_size) == "imagenet" and full
+            else None
+        )
+    path = Path(recipe.baseline) / RESULT
+    if not path.is_file():
+        raise UserError(
+            f"report.baseline='{recipe.baseline}' holds no {RESULT}; name the folder of a finished robustness run, "
+            "of one seed"
+        )
+    content = json.loads(path.read_text())
+    errors = {name: float(np.mean(values)) for name, values in content["errors"].items()}
+    return Baseline(str(recipe.baseline), errors, float(content["clean_error"]))
+
+
+def examined(
+    recipe: ExaminationRecipe,
+    test: tuple[Images, np.ndarray],
+    size: int,
+    validation: tuple[Images, np.ndarray] | None = None,
+    training: tuple[Images, np.ndarray] | None = None,
+    near: Mapping[str, Images] | None = None,
+    far: Mapping[str, Images] | None = None,
+) -> Examined:
+    """Return the images of a report, the test images cut to the sample that the recipe asks for.
+
+    All images as the model is to see them. Without a far set, three kinds of noise are one.
+    """
+    images, labels = test
+    rows = stratified(labels, recipe.images)
+    sample, labels = Subset(images, rows), labels[rows]
+    found: dict[str, Images] = {name: _some(other, _OTHERS) for name, other in (far or {}).items()}
+    if not found:
+        count = min(_OTHERS, len(rows))
+        found = {f"{kind} noise": NoiseImages(kind, count, size) for kind in KINDS}
+    if training is not None and len(training[1]) > _COMPARED:
+        kept = stratified(training[1], _COMPARED)
+        training = Subset(training[0], kept), training[1][kept]
+    return Examined(
+        sample,
+        labels,
+        corrupted_of(recipe, sample, labels, size),
+        validation if validation is not None and len(validation[1]) else None,
+        training,
+        {name: _some(other, _OTHERS) for name, other in (near or {}).items()},
+        found,
+    )
+
+
+def settings_text(recipe: ExaminationRecipe, image_size: int) -> str:
+    """Return in a sentence which corruptions these are."""
+    if recipe.corrupted is not None:
+        return f"Corrupted images as published, in '{recipe.corrupted}'."
+    preset = preset_of(recipe, image_size)
+    quirks = ", with the quirks of the published code" if recipe.legacy else ""
+    saved = f", re-saved as JPEG of quality {recipe.jpeg_quality}" if recipe.jpeg_quality else ""
+    return f"Corruptions with the constants of the preset '{preset}'{quirks}{saved}, made of the test images."
+
+
+def _some(images: Images, most: int) -> Images:
+    return Subset(images, spread(len(images), most)) if len(images) > most else images

@@ -1,0 +1,218 @@
+"""Robustness and uncertainty, as an experiment: a training (or none), and the report on what came of it."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from uda.datasets.streams import Images, Subset
+from uda.errors import UserError
+from uda.experiments.content import accuracy_differences
+from uda.experiments.experiment import Experiment, SeedResult, Settings, loop_options
+from uda.experiments.parts import batch_warnings, check_objectives, check_sizes, given_by, write_backbone
+from uda.experiments.predict import predictions_table
+from uda.experiments.robustness.assemble import Inputs, build_task, prepare_inputs, robust_data, tested_rows
+from uda.experiments.robustness.classifier import give_classifier
+from uda.experiments.robustness.estimate import time_line
+from uda.experiments.robustness.examination import (
+    Seen,
+    baseline_of,
+    corruption_names,
+    examined,
+    plan_of,
+    settings_text,
+)
+from uda.experiments.robustness.images import Found, Loaded, find_images, load_images
+from uda.experiments.robustness.one_class import check_one_class, interval_of, write_one_class
+from uda.experiments.robustness.outputs import write_findings
+from uda.experiments.robustness.sample import corrupted_figure
+from uda.experiments.seed import page_frame, seed_frame
+from uda.nn.encoder import TimmEncoder, create_encoder
+from uda.probes.robustness import Examined, Findings, Subject, examine
+from uda.recipe import RobustnessRecipe
+from uda.ssl import Need
+from uda.ssl.rotation import Rotation
+from uda.tasks import find_method
+from uda.tasks.robustness import OneClass, OneClassTask, Robust
+from uda.training.checkpoint import Identity
+from uda.training.history import History
+from uda.training.loop import train
+from uda.training.outputs import write_tensors, write_text
+
+
+class RobustnessExperiment(Experiment):
+    """Images with classes, a method with objectives, and what is left of its answers when the images change."""
+
+    headline: ClassVar[str] = "corruption_accuracy"
+
+    def check(self, recipe: RobustnessRecipe) -> None:
+        """Refuse parts that do not fit together."""
+        if recipe.encoder.freeze or recipe.encoder.adapter:
+            raise UserError(
+                "training for robustness moves the backbone; leave --freeze and encoder.adapter out, or give --steps 0 "
+                "for the report of a probe on it"
+            )
+        check_sizes(recipe)
+        if recipe.method["name"] == OneClass.name:
+            check_one_class(recipe)
+        plan_of(recipe.report)
+        corruption_names(recipe.report)
+        baseline_of(recipe.report, recipe.data.image_size)
+
+    def find(self, recipe: RobustnessRecipe, settings: Settings) -> Found:
+        """Find the images and the weights, and what the backbone gives to objectives."""
+        found = find_images(recipe.data, settings.download)
+        encoder = create_encoder(recipe.encoder.backbone, recipe.encoder.weights, recipe.data.image_size)
+        find_method("robustness", recipe.method["name"])(encoder, 2, **recipe.method_options)
+        given = Need.INDEX | Need.PIXELS | Need.LABELS | given_by(encoder)
+        check_objectives(recipe, given, f"task 'robustness' with backbone '{recipe.encoder.backbone}'")
+        return replace(found, warnings=(*found.warnings, *batch_warnings(recipe, len(found.pool.table))))
+
+    def load(self, found: Found, recipe: RobustnessRecipe, settings: Settings) -> Loaded:
+        """Decode the images."""
+        return load_images(found, recipe.data, settings.progress)
+
+    def prepare(self, recipe: RobustnessRecipe, loaded: Loaded, settings: Settings) -> Inputs:
+        """Lay out squares."""
+        return prepare_inputs(recipe, loaded, settings)
+
+    def build(self, recipe: RobustnessRecipe, loaded: Loaded, inputs: Inputs, seed: int) -> Robust:
+        """Return the task with its initial weights."""
+        task = build_task(recipe, robust_data(recipe, loaded, inputs, seed), seed)
+        if not isinstance(task, OneClassTask):
+            task.examined = images_of(recipe, task, loaded, inputs)
+        return task
+
+    def label(self, recipe: RobustnessRecipe) -> str:
+        """Return the method's name with its objectives and the noise of its labels."""
+        name = "+".join([recipe.method["name"], *recipe.objectives]) if recipe.training.steps else "as it comes"
+        name += f" of {recipe.method['normal']}" if recipe.method.get("normal") else ""
+        noise = f"{recipe.data.noise} noise {recipe.data.noise_rate:g}" if recipe.data.noise != "none" else ""
+        return f"{name} ({noise})" if noise else name
+
+    def origin(self, task: Robust, inputs: Inputs) -> str:
+        """Return where the backbone's weights came from."""
+        assert isinstance(task.encoder, TimmEncoder)
+        return task.encoder.origin
+
+    def look_before(
+        self, recipe: RobustnessRecipe, loaded: Loaded, inputs: Inputs, task: Robust, settings: Settings
+    ) -> dict[str, Any]:
+        """Say how long training and the report will take; a resumed run has been told."""
+        if recipe.preflight and not settings.resume and task.examined is not None:
+            with torch.random.fork_rng():
+                options = loop_options(recipe, recipe.seeds[0], settings)
+                plan = plan_of(recipe.report, recipe.training.batch_size)
+                settings.say(time_line(task, options, plan, settings.device, len(recipe.seeds)))
+        return {}
+
+    def fit(
+        self, recipe: RobustnessRecipe, task: Robust, folder: Path, identity: Identity, seed: int, settings: Settings
+    ) -> None:
+        """Train the task, or without steps give the backbone a classifier; then look at everything."""
+        task.to(settings.device)
+        if not recipe.training.steps:
+            settings.say(give_classifier(recipe, task))
+        train(task, loop_options(recipe, seed, settings), folder, identity, settings.device, settings.resume)
+        if task.examined is None:  # one class: what evaluation tells is all there is
+            return
+        settings.say("robustness report")
+        task.findings = examine(
+            subject_of(task),
+            task.examined,
+            plan_of(recipe.report, recipe.training.batch_size),
+            baseline_of(recipe.report, recipe.data.image_size),
+            settings.say if settings.progress else lambda text: None,
+        )
+
+    def content(
+        self, folder: Path, recipe: RobustnessRecipe, loaded: Loaded, task: Robust, seed: int
+    ) -> dict[str, Any]:
+        """Return the figures of the report."""
+        learned = task.data.labels >= 0
+        images = {"pool": len(learned), "train": int(learned.sum()), "validation": len(task.data.validation)}
+        metrics, more = task.last_metrics, {}
+        if isinstance(task, OneClassTask):
+            ci95 = {"auroc": interval_of(task)}
+            images["test"] = len(task.data.test_labels)
+        else:
+            findings = _findings(task)
+            metrics = findings.metrics()
+            ci95 = {name: None if ends is None else list(ends) for name, ends in findings.intervals().items()}
+            images |= {"test": len(findings.clean.right), "attacked": len(findings.clean_attacked)}
+            baseline = None if findings.baseline is None else findings.baseline.name
+            more = {"temperature": findings.temperature, "baseline": baseline}
+        kind, device = "bootstrap over test images", task.threshold.device
+        frame = seed_frame(recipe, self.label(recipe), seed, loaded, metrics, ci95, kind, device)
+        wrong = float((task.data.labels != task.data.true_labels)[learned].mean()) if learned.any() else None
+        return frame | {"source": loaded.title, "images": images, "wrong_labels": wrong} | more
+
+    def write(
+        self,
+        folder: Path,
+        recipe: RobustnessRecipe,
+        loaded: Loaded,
+        inputs: Inputs,
+        task: Robust,
+        content: dict[str, Any],
+    ) -> None:
+        """Write backbone, classifier, predictions, tables and the page."""
+        assert isinstance(task.encoder, TimmEncoder)
+        write_backbone(folder / "backbone.safetensors", task.encoder)
+        write_tensors(folder / "classifier.safetensors", task.method.classifier.state_dict())
+        side = loaded.pool.test or loaded.pool.train
+        own_test = loaded.pool.test is not None
+        rows = np.arange(len(side.table)) if own_test else tested_rows(recipe, loaded)
+        paths = tuple(side.table.paths[row] for row in rows)
+        frame = page_frame(recipe, loaded, content, self.origin(task, inputs), task.seed)
+        if isinstance(task, OneClassTask):
+            write_one_class(folder, recipe, loaded, task, paths, frame)
+            return
+        assert task.last_answer is not None
+        table = predictions_table(paths, task.last_answer, loaded.class_names)
+        write_text(folder / "predictions.csv", table.to_csv(index=False))
+        frame["history"] = History(folder / "history.csv", ()).read()
+        sample = corrupted_figure(task.examined)
+        write_findings(folder, _findings(task), frame, settings_text(recipe.report, recipe.data.image_size), sample)
+
+    def over_images(self, ours: SeedResult, theirs: SeedResult) -> Mapping[str, list[float] | None]:
+        """Return the intervals of differences over images, where both arms were tested on the same ones."""
+        if isinstance(ours.task, OneClassTask) or isinstance(theirs.task, OneClassTask):
+            return {}
+        mine, others = (_findings(arm.task).right() for arm in (ours, theirs))
+        same = ours.content["fingerprints"] == theirs.content["fingerprints"]
+        shared = {name: mine[name] for name in mine if same and name in others and len(mine[name]) == len(others[name])}
+        return accuracy_differences(shared, others, ours.seed)
+
+
+def images_of(recipe: RobustnessRecipe, task: Robust, loaded: Loaded, inputs: Inputs) -> Examined:
+    """Return what the report looks at, as the model sees it."""
+    data = task.data
+
+    def seen(images: Images) -> Seen:
+        return Seen(images, task.augment)
+
+    learned = np.flatnonzero(data.labels >= 0)
+    return examined(
+        recipe.report,
+        (seen(data.test_images), data.test_labels),
+        recipe.data.image_size,
+        (seen(Subset(data.images, data.validation)), data.true_labels[data.validation]),
+        (seen(Subset(data.images, learned)), data.labels[learned]),
+        {} if inputs.near is None or loaded.near is None else {loaded.near.table.name: seen(inputs.near)},
+        {} if inputs.far is None or loaded.far is None else {loaded.far.table.name: seen(inputs.far)},
+    )
+
+
+def subject_of(task: Robust) -> Subject:
+    """Return a task as reports ask it, with the head of a rotation objective if it has one."""
+    heads = [objective.head for objective in task.objectives if type(objective) is Rotation]
+    return Subject(task.encoder, task.method.classifier, heads[0] if heads else None)
+
+
+def _findings(task: Robust) -> Findings:
+    assert task.findings is not None  # a run ends with the report
+    return task.findings
