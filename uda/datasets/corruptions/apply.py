@@ -16,7 +16,7 @@ from uda.datasets.corruptions.presets import Liquid as LiquidConstants
 from uda.errors import UserError, unknown_name
 
 SMALLEST = 8
-_PART = {"cpu": 2**16}
+_PART = {"cpu": 2**17}
 """Pixels of images that are corrupted at a time: on a CPU, so that what lies between stays in its cache."""
 _LARGE_PART = 2**22
 
