@@ -16,9 +16,9 @@ from uda.datasets.corruptions.presets import Liquid as LiquidConstants
 from uda.errors import UserError, unknown_name
 
 SMALLEST = 8
-_PART = {"cpu": 2**16}
-"""Pixels of images that are corrupted at a time: on a CPU, so that what lies between stays in its cache."""
-_LARGE_PART = 2**22
+_PIXELS_CPU = 2**17
+"""Pixels of images that a CPU corrupts at a time, so that what lies between stays in its cache."""
+_PIXELS = 2**22
 
 
 @dataclass(frozen=True)
@@ -56,19 +56,19 @@ def corrupt(
     JPEG and decode it; the files of ImageNet-C were saved with 85. frost: a folder of photographs of ice; without one,
     ice is generated. Raises UserError for what does not exist, ValueError for tensors of another shape or type.
     """
-    constants, part = _checked(images, name, severity, preset, jpeg_quality), max(1, _pixels(images))
+    constants = _checked(images, name, severity, preset, jpeg_quality)
+    part = max(1, len(images)) if name == "jpeg_compression" else _part(images)
     if index is None:
         index = torch.arange(len(images), device=images.device)
     if index.shape != (len(images),):
         raise ValueError(f"index must be ({len(images)},), one for each image, not {tuple(index.shape)}")
     index = index.to(images.device)
     ice = _ice(frost, legacy) if name == "frost" else ()
-    out = torch.empty_like(images, memory_format=torch.contiguous_format)
-    for first in range(0, len(images), part):
-        rows = slice(first, first + part)
-        scene = Scene(Draws(seed, severity, name, index[rows]), legacy, ice, ICE_SCALE[preset])
-        values = _APPLY[name](images[rows], constants, scene)
-        out[rows] = values if values.dtype == torch.uint8 else truncated(values)
+    made = []
+    for some, numbers in zip(images.split(part), index.split(part), strict=True):
+        values = _APPLY[name](some, constants, Scene(Draws(seed, severity, name, numbers), legacy, ice, ICE_SCALE[preset]))
+        made.append(values if values.dtype == torch.uint8 else truncated(values))
+    out = made[0] if len(made) == 1 else torch.cat(made)
     return out if jpeg_quality is None else digital.jpeg_compression(out, jpeg_quality)
 
 
@@ -88,9 +88,10 @@ def _checked(images: Tensor, name: str, severity: int, preset: str, jpeg_quality
     return PRESETS[preset][name][severity - 1]
 
 
-def _pixels(images: Tensor) -> int:
+def _part(images: Tensor) -> int:
     """Return how many images are corrupted at a time."""
-    return _PART.get(images.device.type, _LARGE_PART) // (images.shape[2] * images.shape[3])
+    pixels = _PIXELS_CPU if images.device.type == "cpu" else _PIXELS
+    return max(1, pixels // (images.shape[2] * images.shape[3]))
 
 
 def _ice(folder: str | Path | None, legacy: bool) -> tuple[Tensor, ...]:

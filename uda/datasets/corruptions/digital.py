@@ -1,10 +1,13 @@
 """Contrast, saturation, elastic transform, pixelation and JPEG; images (B, 3, H, W)."""
 
+from functools import lru_cache
+from io import BytesIO
+
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
-from torchvision.io import decode_jpeg, encode_jpeg
 
 from uda.datasets.corruptions.blur import gaussian_blur
 from uda.datasets.corruptions.presets import Elastic
@@ -97,29 +100,36 @@ def pixelate(images: Tensor, share: float) -> Tensor:
 
 def _row_means(images: Tensor, n: int) -> Tensor:
     """Divide the rows into n runs and return the rounded mean of each."""
-    side = images.shape[2]
+    rows, weights = (each.to(images.device) for each in _runs(images.shape[2], n))
+    means = images.index_select(2, rows[0]).float().mul_(weights[0]).add_(0.5 + 2.0**-10)
+    for k in range(1, len(rows)):
+        means.addcmul_(images.index_select(2, rows[k]).float(), weights[k])
+    return means.to(torch.uint8)
+
+
+@lru_cache(maxsize=64)
+def _runs(side: int, n: int) -> tuple[Tensor, Tensor]:
+    """Return the k-th row of each run (K, n) int64 and its weight in the mean (K, n, 1), 0 for shorter runs."""
     scale = side / n
     centers = (np.arange(n) + 0.5) * scale
     first, end = ((centers + part + 0.5).astype(int).clip(0, side) for part in (-scale / 2, scale / 2))
     counts = end - first
-    means: Tensor | float = 0.5 + 2.0**-10
-    for k in range(counts.max()):
-        rows = torch.from_numpy((first + k).clip(max=end - 1)).to(images.device)
-        weights = torch.from_numpy((k < counts) / counts)[:, None].to(images.device, torch.float32)
-        means = images.index_select(2, rows).float().mul_(weights).add_(means)
-    return torch.as_tensor(means).to(torch.uint8)
+    steps = np.arange(counts.max())[:, None]
+    rows, weights = np.minimum(first + steps, end - 1), (steps < counts) / counts
+    return torch.from_numpy(rows), torch.from_numpy(weights).float()[..., None]
 
 
 def _repeated_rows(images: Tensor, side: int) -> Tensor:
     n = images.shape[2]
-    nearest = ((np.arange(side) + 0.5) * (n / side)).astype(int)
-    return images.index_select(2, torch.from_numpy(nearest).to(images.device))
+    nearest = ((torch.arange(side, dtype=torch.float64, device=images.device) + 0.5) * (n / side)).long()
+    return images.index_select(2, nearest)
 
 
 def jpeg_compression(images: Tensor, quality: int) -> Tensor:
-    """Encode each image as JPEG with color at half the resolution, and decode it; uint8 → uint8, on the CPU."""
+    """Encode each image as JPEG, colors at half the resolution, and decode it; uint8 → uint8, on the CPU."""
     out = torch.empty(images.shape, dtype=torch.uint8)
-    for source, target in zip(images.cpu(), out, strict=True):
-        target.copy_(decode_jpeg(encode_jpeg(source, quality)))
+    for source, target in zip(images.cpu().numpy(), out, strict=True):
+        file = BytesIO()
+        Image.merge("RGB", [Image.fromarray(channel) for channel in source]).save(file, "JPEG", quality=quality)
+        target.copy_(torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1))
     return out.to(images.device)
-

@@ -66,10 +66,9 @@ def _copied(offset: Tensor, inner: Tensor, moves: list[int], n: int) -> Tensor:
     move = torch.tensor(moves, device=offset.device)[offset.int()]
     is_swept = torch.zeros(n, dtype=torch.bool, device=offset.device).scatter_(0, inner, True)
     final = (move > 0) & is_swept[inner + move]  # the partner has its final content already
-    pointers = torch.arange(2 * total, device=offset.device)
-    pointers[:total] += total
+    pointers = torch.arange(total, 2 * total, device=offset.device)
     pointers.scatter_(0, swept.flatten(), (swept + move + total * ~final).flatten())
-    return (_followed(pointers[:total].clone(), pointers, total) - total).view(-1, n)
+    return (_followed(pointers.clone(), pointers, total) - total).view(-1, n)
 
 
 def _exchanged(offset: Tensor, inner: Tensor, moves: list[int], n: int) -> Tensor:
@@ -79,12 +78,13 @@ def _exchanged(offset: Tensor, inner: Tensor, moves: list[int], n: int) -> Tenso
     """
     total = len(offset) * n
     swept = (inner + n * torch.arange(len(offset), device=offset.device)[:, None]).flatten()
-    pointers = torch.arange(3 * total, device=offset.device)
-    last = pointers[2 * total :].clone()  # the node that holds the content of a place so far
+    last = torch.arange(2 * total, 3 * total, device=offset.device)  # the node that holds a place's content so far
+    pointers = torch.empty(2 * total, dtype=torch.int64, device=offset.device)
     # A place takes part in its own exchange and in those of near places that drew it. These come in the same order
     # for all places, that of the moves, which is why all places can be walked through together, move by move.
-    codes = offset.flatten()
-    movers = swept[codes.sort().indices].split(torch.bincount(codes, minlength=len(moves)).tolist())
+    codes, order = offset.flatten().sort()
+    ends = torch.searchsorted(codes, torch.arange(len(moves), device=codes.device).to(codes.dtype), right=True)
+    movers = swept.index_select(0, order).tensor_split(ends[:-1].cpu())
     for move, places in zip(moves, movers, strict=True):
         if move:
             partners = places + move
