@@ -52,6 +52,7 @@ __all__ = [
     "Loss",
     "Need",
     "Objective",
+    "TurnShift",
     "Views",
     "check_needs",
     "find_objective",
