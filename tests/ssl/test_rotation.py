@@ -4,6 +4,7 @@ from torch import Tensor
 
 from uda.batch import Batch
 from uda.clock import Clock
+from uda.errors import UserError
 from uda.nn.encoder import TimmEncoder, create_encoder
 from uda.ssl import OBJECTIVES, Info, Rotation, find_objective
 from uda.ssl.random_views import Weak
@@ -77,6 +78,28 @@ def test_the_loss_by_hand() -> None:
     assert loss.value.item() == pytest.approx(1.517106, abs=1e-5)
     assert loss.accuracy is not None
     assert loss.accuracy.item() == 0.25
+
+
+def test_one_turn_of_each_image_is_what_its_target_says() -> None:
+    encoder = small_encoder()
+    objective = Rotation(encoder, Info(8, 0, 16, 1, AUGMENT, Weak(16)), form="one", upright=0.5)
+    batch = slopes(40)
+    views, plain = objective.views(batch, CLOCK), AUGMENT(batch, CLOCK)
+    assert views.images.shape == (40, 3, 16, 16)
+    for view, turn, own in zip(views.images, views.targets.tolist(), plain, strict=True):
+        assert torch.equal(view, torch.rot90(own, turn, dims=(1, 2)))
+    assert torch.equal(views.ordered, views.targets == 0)
+    assert set(views.targets.tolist()) == {0, 1, 2, 3}
+    # upright with 0.5 + 0.5 / 4
+    many = Batch(torch.zeros(4000, 3, 16, 16, dtype=torch.uint8), torch.arange(4000), None, "target")
+    assert objective.views(many, CLOCK).ordered.float().mean().item() == pytest.approx(0.625, abs=0.03)
+    # entropy of (5/8, 1/8, 1/8, 1/8): 0.625 · 0.470004 + 0.375 · 2.079442
+    assert objective.loss(torch.zeros(40, 128), views).chance == pytest.approx(1.073543, abs=1e-5)
+
+
+def test_upright_means_nothing_where_all_turns_are_seen() -> None:
+    with pytest.raises(UserError, match=r"upright=0\.5 has no effect without form=one"):
+        Rotation(small_encoder(), Info(8, 0, 16, 1, AUGMENT, Weak(16)), upright=0.5)
 
 
 def test_the_encoder_learns_and_the_loss_falls_on_a_fixed_batch() -> None:

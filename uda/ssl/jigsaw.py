@@ -1,7 +1,6 @@
 """Jigsaw puzzles: a network names the permutation that the tiles of an image have undergone."""
 
 import math
-from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -31,13 +30,6 @@ from uda.ssl.tiles import (
 
 _JITTER, _HIDDEN = 11 / 75, 1024
 _WHOLE = 0.9
-
-
-@dataclass(frozen=True)
-class Puzzles(Views):
-    """ordered: (B,) bool, which images the task may treat as images: all their tiles are in place."""
-
-    ordered: Tensor | None = None
 
 
 class Jigsaw(Objective):
@@ -122,7 +114,7 @@ class Jigsaw(Objective):
         side = puzzles.shape[-1]
         whole = images.clone()
         whole[..., :side, :side] = puzzles
-        return Puzzles(whole, targets=answers, ordered=answers == 0)
+        return Views(whole, targets=answers, ordered=answers == 0)
 
     def loss(self, features: Tensor, views: Views) -> Loss:
         """Cross-entropy of the permutation, mean over the images."""

@@ -78,7 +78,8 @@ class Views:
     targets: (V or B, …) the answers, where there are any; plain: rows of `images` that are the task's own view;
     index: (B,) rows of the table that are the answers; teacher: (blocks · B, 3, H, W) what a momentum teacher sees;
     crops: (blocks · B, 3, h, w) smaller views, which the encoder sees in a pass of their own; ids: (B,) which image
-    each is, where images are compared with each other: a batch may hold one twice, and it is no negative of itself.
+    each is, where images are compared with each other: a batch may hold one twice, and it is no negative of itself;
+    ordered: (B,) bool, which of `images` the task may treat as its own view, where that is a matter of chance.
     """
 
     images: Tensor
@@ -88,6 +89,7 @@ class Views:
     teacher: Tensor | None = None
     crops: Tensor | None = None
     ids: Tensor | None = None
+    ordered: Tensor | None = None
 
 
 @dataclass(frozen=True)

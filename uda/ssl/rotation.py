@@ -1,7 +1,7 @@
 """Rotation prediction."""
 
 import math
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,11 @@ from torch import Tensor, nn
 from uda.batch import Batch
 from uda.clock import Clock
 from uda.nn.encoder import Encoder
-from uda.ssl.objective import Info, Loss, Need, Objective, Views
+from uda.random import uniform
+from uda.ranges import Fraction
+from uda.ssl.objective import Info, Loss, Need, Objective, Views, refuse_options
+
+_UPRIGHT = 0.9
 
 
 def rotate_four_ways(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -22,24 +26,52 @@ def rotate_four_ways(images: Tensor) -> tuple[Tensor, Tensor]:
     return turned, torch.arange(4, device=images.device).repeat_interleave(len(images))
 
 
+def rotate_each(images: Tensor, turns: Tensor) -> Tensor:
+    """Turn each image by its own number of quarters: (B, C, S, S) and (B,) int64 in 0 … 3 → (B, C, S, S)."""
+    turned = images
+    for k in range(1, 4):
+        turned = torch.where((turns == k)[:, None, None, None], torch.rot90(images, k, dims=(2, 3)), turned)
+    return turned
+
+
 class Rotation(Objective):
-    """Predict which of four rotations an image has had (Gidaris et al., ICLR 2018, section 3)."""
+    """Predict which of four rotations an image has had (Gidaris et al., ICLR 2018, section 3).
+
+    form "all": every image is seen in all four; the upright quarter is shared with the supervised loss. form "one": in
+    one, so that it costs no more than the supervised loss alone; it is upright with probability β + (1 − β)/4, β being
+    `upright` (None: the 0.9 of JiGen's puzzles), and `views.ordered` says which ones are.
+    """
 
     name: ClassVar[str] = "rotation"
     needs: ClassVar[Need] = Need.PIXELS
 
-    def __init__(self, encoder: Encoder, info: Info):
+    def __init__(
+        self, encoder: Encoder, info: Info, *, form: Literal["all", "one"] = "all", upright: Fraction | None = None
+    ):
         super().__init__(encoder, info)
+        if form == "all":
+            refuse_options(type(self), "form=one", upright=upright)
+        self.form, self.upright = form, _UPRIGHT if upright is None else upright
         self.head = nn.Linear(encoder.dim, 4)
 
     def views(self, batch: Batch, clock: Clock) -> Views:
-        """All four rotations of the task's own view; the upright quarter is shared with the supervised loss."""
-        images, turns = rotate_four_ways(self.info.augment(batch, clock))
-        return Views(images, targets=turns, plain=slice(0, len(batch)))
+        """Turns of the task's own view: (4B, 3, S, S), upright quarter first; form "one": (B, 3, S, S)."""
+        images = self.info.augment(batch, clock)
+        if self.form == "all":
+            turned, turns = rotate_four_ways(images)
+            return Views(turned, targets=turns, plain=slice(0, len(batch)))
+        draws = uniform(clock.seed, clock.step, batch.index, f"rotation/{batch.domain}", 2)
+        turns = torch.where(draws[:, 0] < self.upright, 0, (draws[:, 1] * 4).long())
+        return Views(rotate_each(images, turns), targets=turns, ordered=turns == 0)
 
     def loss(self, features: Tensor, views: Views) -> Loss:
-        """Cross-entropy of the turns, mean over the 4B views."""
+        """Cross-entropy of the turns, mean over the views."""
         assert views.targets is not None  # this class made them
         logits = self.head(features)
         accuracy = (logits.argmax(1) == views.targets).float().mean().detach()
-        return Loss(F.cross_entropy(logits, views.targets), accuracy=accuracy, chance=math.log(4))
+        return Loss(F.cross_entropy(logits, views.targets), accuracy=accuracy, chance=self._chance())
+
+    def _chance(self) -> float:
+        """Return the entropy of the turns, which is the loss of a model that knows their frequencies alone."""
+        other = (1 - (self.upright if self.form == "one" else 0)) / 4
+        return -sum(p * math.log(p) for p in (1 - 3 * other, other, other, other) if p > 0)

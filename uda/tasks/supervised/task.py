@@ -42,8 +42,8 @@ class Supervised(Task):
     """An encoder, a method on labelled images, and any objectives on the same images.
 
     Where an objective's views hold the plain images (`views.plain`), or some of them do (`views.ordered` of a puzzle),
-    the class loss shares its forward pass. on_all: the class loss is on all images of a puzzle, in order or not, as
-    JiGen's released command has it; else on ordered ones alone, as in the paper.
+    the class loss shares its forward pass. on_all: the class loss is then on all images, in order or not, as JiGen's
+    released command has it; else on ordered ones alone, as in the paper.
     """
 
     threshold: Tensor
@@ -96,9 +96,8 @@ class Supervised(Task):
 
     def _plain(self, features: Tensor, views: Views) -> Shared | None:
         """Return the features of the images as the task may see them, where the views hold them."""
-        ordered = getattr(views, "ordered", None)
-        if ordered is not None:
-            return Shared(features, None if self.on_all else ordered)
+        if views.ordered is not None:
+            return Shared(features, None if self.on_all else views.ordered)
         return None if views.plain is None else Shared(features[views.plain])
 
     def supervised(self, shared: Shared | None, own: Batch, sample: Sample, clock: Clock) -> dict[str, Tensor]:
