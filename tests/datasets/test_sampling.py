@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uda.datasets.sampling import ClassBalanced, Shuffled, fewest_images, held_out, shuffled, spread
+from uda.datasets.sampling import ClassBalanced, Shuffled, fewest_images, held_out, shuffled, spread, stratified
 from uda.errors import UserError
 
 
@@ -122,3 +122,25 @@ def test_a_share_of_every_class_is_held_out() -> None:
 def test_so_many_images_a_class_are_needed_to_hold_one_out(share: float, fewest: int) -> None:
     assert fewest_images(share) == fewest
     assert [len(held_out(np.zeros(n, dtype=np.int64), share)) for n in (fewest - 1, fewest)] == [0, 1]
+
+
+def test_a_sample_has_each_class_in_its_share() -> None:
+    labels = np.array([0] * 50 + [1] * 30 + [2] * 20 + [-1] * 9)
+    rows = stratified(labels, 9)
+    # 4.5, 2.7, 1.8 → 4, 2, 1, and the two largest remainders: .8 and .7
+    assert np.bincount(labels[rows]).tolist() == [4, 3, 2]
+    assert rows.tolist() == sorted(set(rows.tolist()))
+    assert stratified(labels, 9).tolist() == rows.tolist()
+    assert stratified(labels, None).tolist() == list(range(100))
+    assert stratified(labels, 500).tolist() == list(range(100))
+
+
+@given(st.lists(st.integers(-1, 4), min_size=1, max_size=60), st.integers(1, 60))
+def test_a_sample_has_as_many_as_asked_for_and_never_an_unlabelled_image(labels: list[int], most: int) -> None:
+    given_labels = np.array(labels)
+    rows = stratified(given_labels, most)
+    assert len(rows) == min(most, int((given_labels >= 0).sum()))
+    assert (given_labels[rows] >= 0).all()
+    for number in range(5):
+        exact = (given_labels == number).sum() * most / max(1, (given_labels >= 0).sum())
+        assert abs((given_labels[rows] == number).sum() - exact) < 1 or most >= (given_labels >= 0).sum()

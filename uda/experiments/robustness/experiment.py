@@ -15,7 +15,7 @@ from uda.experiments.experiment import Experiment, SeedResult, Settings, loop_op
 from uda.experiments.parts import batch_warnings, check_objectives, check_sizes, given_by, write_backbone
 from uda.experiments.predict import predictions_table
 from uda.experiments.robustness.assemble import Inputs, build_task, prepare_inputs, robust_data, tested_rows
-from uda.experiments.robustness.classifier import give_classifier
+from uda.experiments.robustness.classifier import check_classifier, give_classifier
 from uda.experiments.robustness.estimate import time_line
 from uda.experiments.robustness.examination import (
     Seen,
@@ -65,6 +65,7 @@ class RobustnessExperiment(Experiment):
     def find(self, recipe: RobustnessRecipe, settings: Settings) -> Found:
         """Find the images and the weights, and what the backbone gives to objectives."""
         found = find_images(recipe.data, settings.download)
+        check_classifier(recipe, found.pool.table.classes)
         encoder = create_encoder(recipe.encoder.backbone, recipe.encoder.weights, recipe.data.image_size)
         find_method("robustness", recipe.method["name"])(encoder, 2, **recipe.method_options)
         given = Need.INDEX | Need.PIXELS | Need.LABELS | given_by(encoder)
