@@ -68,7 +68,9 @@ def _parts(root: Path, names: list[str], as_arrays: bool) -> Iterator[PublishedP
 def _from_array(path: Path, labels: np.ndarray) -> Iterator[PublishedPart]:
     images = _array(path)
     if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
-        raise UserError(f"{path} is {images.dtype} {images.shape}: it should be uint8 (5·N, H, W, 3); download it again")
+        raise UserError(
+            f"{path} is {images.dtype} {images.shape}: it should be uint8 (5·N, H, W, 3); download it again"
+        )
     if labels.ndim != 1 or len(labels) != len(images) or labels.dtype.kind not in "iu":
         where = path.parent / "labels.npy"
         raise UserError(f"{where} is {labels.dtype} {labels.shape}: {path.name} needs {len(images)} whole numbers")
@@ -88,7 +90,9 @@ def _array(path: Path) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as an array: {' '.join(str(error).split())}; download it again") from None
+        raise UserError(
+            f"{path} cannot be read as an array: {' '.join(str(error).split())}; download it again"
+        ) from None
 
 
 def _from_folders(path: Path) -> Iterator[PublishedPart]:

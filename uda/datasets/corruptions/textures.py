@@ -5,7 +5,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from uda.datasets.corruptions.blur import motion_blur
@@ -115,11 +114,11 @@ def _resized(picture: Tensor, scale: float, height: int, width: int) -> Tensor:
         return picture
     size = [max(needed, round(side * scale)) for needed, side in zip((height, width), picture.shape[1:], strict=True)]
     # By the exact scale, not by the ratio of the rounded sizes.
-    taps = [((torch.arange(n) + 0.5) / scale - 0.5).clamp(0, side - 1) for n, side in zip(size, picture.shape[1:])]
     values = picture.float()
-    for dim, places in ((1, taps[0]), (2, taps[1])):
-        first = places.floor()
-        share = (places - first).unsqueeze(-1) if dim == 1 else places - first
-        after = (first + 1).clamp(max=values.shape[dim] - 1).long()
-        values = torch.lerp(values.index_select(dim, first.long()), values.index_select(dim, after), share)
+    for length in size:  # rows, then columns, as each turn ends with a transposition
+        side = values.shape[1]
+        places = ((torch.arange(length) + 0.5) / scale - 0.5).clamp(0, side - 1)
+        first = places.long()
+        after = (first + 1).clamp(max=side - 1)
+        values = torch.lerp(values[:, first], values[:, after], (places - first)[:, None]).mT
     return values.round().to(torch.uint8)
