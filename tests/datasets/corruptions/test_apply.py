@@ -91,8 +91,8 @@ def test_strides_and_no_images_at_all(name: str) -> None:
 
 
 # Not monotone, by the published constants: elastic (its first two severities bend most), snow (kept, zoom and density
-# trade off), frost (its two weights do), fog (it takes away contrast, which need not move pixels farther). Saturate takes
-# color away at 1 and 2 and adds it from 3 on.
+# trade off), frost (its two weights do), fog (it takes away contrast, which need not move pixels farther). Saturate
+# takes color away at 1 and 2 and adds it from 3 on.
 RISING = sorted(set(NAMES) - {"elastic_transform", "snow", "saturate", "fog", "frost"})
 
 

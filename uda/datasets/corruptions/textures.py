@@ -5,6 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from uda.datasets.corruptions.blur import motion_blur
@@ -52,7 +53,8 @@ def generated_ice() -> Tensor:
     side = _ICE_SIDE
     draws = Draws(0, 0, "ice", torch.arange(_NEEDLES))
     clouds = plasma(draws.signed(side * side - 1, "clouds"), 1.8)
-    seeds = (draws.normal(side * side, "seeds").float().view(-1, 1, side, side) > 2.2).float()
+    seeds = draws.normal(side * side, "seeds").float().view(-1, 1, side, side) > 2.2
+    seeds = F.pad(seeds[..., 1:-1, 1:-1].float(), (1, 1, 1, 1))  # what lies at the edge would go on beyond it
     angles = torch.arange(_NEEDLES, dtype=torch.float64) * (360 / _NEEDLES) + 11
     needles = motion_blur(seeds, angles, 20, 14.0)[:, 0] * clouds  # a direction prevails in places of its own
     ice = _standard(needles.amax(0)) * 27 + _standard(clouds[0]) * 21
