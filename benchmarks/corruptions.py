@@ -118,7 +118,15 @@ def main() -> None:
     summaries = [summary(figures, case.size) for case in CASES]
     print(*summaries, sep="\n")
     if set(options.names) == set(NAMES):
-        packages = ("imagecorruptions-imaug", "opencv-python", "scikit-image", "scipy", "numba", "pillow", "torchvision")
+        packages = (
+            "imagecorruptions-imaug",
+            "opencv-python",
+            "scikit-image",
+            "scipy",
+            "numba",
+            "pillow",
+            "torchvision",
+        )
         content = {
             "threads": 1,
             "rounds": options.rounds,

@@ -59,14 +59,14 @@ def test_some_corruptions_only(arrays: Path) -> None:
     assert {part.name for part in published_corruptions(arrays, ["fog"])} == {"fog"}
     with pytest.raises(UserError, match="unknown corruption 'fogg': did you mean fog"):
         published_corruptions(arrays, ["fogg"])
-    with pytest.raises(UserError, match="has no snow: it holds gaussian_noise, fog"):
+    with pytest.raises(UserError, match=r"has no snow: it holds gaussian_noise, fog"):
         published_corruptions(arrays, ["fog", "snow"])
 
 
 def test_a_folder_that_holds_something_else(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="holds no published corruptions: it should have labels.npy beside"):
+    with pytest.raises(UserError, match=r"holds no published corruptions: it should have labels.npy beside"):
         published_corruptions(tmp_path)
-    with pytest.raises(UserError, match="holds no published corruptions"):
+    with pytest.raises(UserError, match=r"holds no published corruptions"):
         published_corruptions(tmp_path / "nowhere")
 
 
@@ -88,26 +88,26 @@ def test_an_odd_array_is_named(arrays: Path, file: str, content: np.ndarray, mes
 
 def test_a_broken_array_is_named(arrays: Path) -> None:
     (arrays / "fog.npy").write_bytes(b"no array")
-    with pytest.raises(UserError, match="fog.npy cannot be read as an array"):
+    with pytest.raises(UserError, match=r"fog.npy cannot be read as an array"):
         list(published_corruptions(arrays))
 
 
 def test_severities_of_different_length_are_refused(arrays: Path) -> None:
     np.save(arrays / "fog.npy", np.zeros((14, 4, 6, 3), np.uint8))
     np.save(arrays / "labels.npy", np.zeros(14, np.uint8))
-    with pytest.raises(UserError, match="has 14 images: it should have as many of each of 5 severities"):
+    with pytest.raises(UserError, match=r"has 14 images: it should have as many of each of 5 severities"):
         list(published_corruptions(arrays, ["fog"]))
 
 
 def test_a_missing_severity_class_or_image_is_named(folders: Path) -> None:
     (folders / "frost" / "4" / "n10" / "a.png").unlink()
-    with pytest.raises(UserError, match="4/n10 has no images"):
+    with pytest.raises(UserError, match=r"4/n10 has no images"):
         list(published_corruptions(folders))
     (folders / "frost" / "4" / "n10").rmdir()
-    with pytest.raises(UserError, match="not all severities have the class 'n10'"):
+    with pytest.raises(UserError, match=r"not all severities have the class 'n10'"):
         list(published_corruptions(folders))
     (folders / "frost" / "2").rename(folders / "frost" / "two")
-    with pytest.raises(UserError, match="2 has no class folders: it should hold frost/2/<class>"):
+    with pytest.raises(UserError, match=r"2 has no class folders: it should hold frost/2/<class>"):
         list(published_corruptions(folders))
 
 
@@ -115,7 +115,7 @@ def test_an_unreadable_or_odd_image_is_named(folders: Path) -> None:
     path = folders / "frost" / "1" / "n2" / "b.png"
     part = next(iter(published_corruptions(folders)))
     Image.new("RGB", (6, 4)).save(path)
-    with pytest.raises(UserError, match="b.png: images of 4 x 5 and 4 x 6 pixels in one set"):
+    with pytest.raises(UserError, match=r"b.png: images of 4 x 5 and 4 x 6 pixels in one set"):
         list(part.batches(3))
     path.write_bytes(b"no image")
     with pytest.raises(UserError, match=r"b.png: .*; unpack the archive again"):

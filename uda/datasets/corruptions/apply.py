@@ -66,7 +66,9 @@ def corrupt(
     ice = _ice(frost, legacy) if name == "frost" else ()
     made = []
     for some, numbers in zip(images.split(part), index.split(part), strict=True):
-        values = _APPLY[name](some, constants, Scene(Draws(seed, severity, name, numbers), legacy, ice, ICE_SCALE[preset]))
+        values = _APPLY[name](
+            some, constants, Scene(Draws(seed, severity, name, numbers), legacy, ice, ICE_SCALE[preset])
+        )
         made.append(values if values.dtype == torch.uint8 else truncated(values))
     out = made[0] if len(made) == 1 else torch.cat(made)
     return out if jpeg_quality is None else digital.jpeg_compression(out, jpeg_quality)
@@ -84,7 +86,9 @@ def _checked(images: Tensor, name: str, severity: int, preset: str, jpeg_quality
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"images must be (B, 3, H, W) uint8, not {tuple(images.shape)} {images.dtype}")
     if min(images.shape[2:]) < SMALLEST:
-        raise UserError(f"images of {images.shape[2]} x {images.shape[3]} pixels cannot be corrupted: give sides of 8 up")
+        raise UserError(
+            f"images of {images.shape[2]} x {images.shape[3]} pixels cannot be corrupted: give sides of 8 up"
+        )
     return PRESETS[preset][name][severity - 1]
 
 
@@ -103,7 +107,7 @@ def _ice(folder: str | Path | None, legacy: bool) -> tuple[Tensor, ...]:
 
 def _noise(table: Callable[[Any], Tensor]) -> "Corruption":
     def apply(images: Tensor, constant: Any, scene: Scene) -> Tensor:
-        return noise.noisy(images, scene.draws.words(images[0].numel(), "values"), table(constant))
+        return noise.noisy(images, scene.draws.words(images.shape[1:].numel(), "values"), table(constant))
 
     return apply
 
@@ -118,13 +122,14 @@ def _motion_blur(images: Tensor, streak: Streak, scene: Scene) -> Tensor:
 
 
 def _glass_blur(images: Tensor, constants: Glass, scene: Scene) -> Tensor:
-    swept = glass.swept(*images.shape[2:], constants.reach)
+    height, width = images.shape[2:]
+    swept = glass.swept(height, width, constants.reach)
     words = scene.draws.words(constants.sweeps * swept, "partners").view(len(images), constants.sweeps, swept)
     return glass.glass_blur(images.float(), words, constants.sigma, constants.reach, copies=scene.legacy)
 
 
 def _snow(images: Tensor, flakes: Flakes, scene: Scene) -> Tensor:
-    height, width = weather.snow_seeds(*images.shape[2:], flakes.zoom)
+    height, width = weather.snow_seeds(images.shape[2], images.shape[3], flakes.zoom)
     seeds = scene.draws.normal(height * width, "flakes").view(-1, height, width)
     return weather.snow(images.float(), seeds, _angles(scene, -135, -45), flakes, coarse=scene.legacy)
 

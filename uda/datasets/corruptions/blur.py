@@ -97,7 +97,8 @@ def defocus_blur(images: Tensor, radius: float, edge: float) -> Tensor:
 def disk(radius: float, edge: float) -> Tensor:
     """Return the kernel of an aperture, (17, 17) or, from radius 8 on, of 2 · radius + 1, float64.
 
-    As published, the kernel is smoothed within its own frame, by 3 taps (by 5 beyond radius 8).
+    As published, the kernel is smoothed within its own frame, by 3 taps (by 5 beyond radius 8). Where the disk touches
+    the frame, at radius 8 and 10, it is mirrored back in, so the taps sum to 1.013 and 1.011: such images are brighter.
     """
     reach, taps = (8, 1) if radius <= 8 else (int(radius), 2)
     steps = np.arange(-reach, reach + 1)

@@ -48,7 +48,8 @@ def elastic_transform(images: Tensor, corners: Tensor, moves: Tensor, constants:
     x = torch.arange(width, device=images.device)
     y = torch.arange(height, device=images.device)[:, None]
     bend = _bend(corners * constants.affine, height, width)[..., None, None]
-    bent = _sample(images, *((bend[:, i, 0] + bend[:, i, 1] * x + bend[:, i, 2] * y) for i in range(2)), whole=True)
+    from_x, from_y = ((row[:, 0] + row[:, 1] * x + row[:, 2] * y) for row in bend.unbind(1))
+    bent = _sample(images, from_x, from_y, whole=True)
     if not constants.alpha:
         return bent
     shifts = gaussian_blur(moves, constants.sigma, truncate=3, border="reflect") * constants.alpha

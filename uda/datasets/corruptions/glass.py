@@ -36,7 +36,7 @@ def swept(height: int, width: int, reach: int) -> int:
 
 
 def offsets(words: Tensor, reach: int) -> Tensor:
-    """Return where each swept pixel's partner is: 2 · reach · (dy + reach) + dx + reach, dy and dx in −reach … reach − 1.
+    """Return where each swept pixel's partner is: 2 · reach · (dy + reach) + dx + reach, of −reach ≤ dy, dx < reach.
 
     (B, n) int32 random bits → (B, n) uint8. As published, +reach is never drawn.
     """

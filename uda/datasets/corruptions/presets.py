@@ -71,12 +71,12 @@ class Elastic(NamedTuple):
     affine: float
 
 
-def _flakes(*rows: tuple[float, ...]) -> tuple[Flakes, ...]:
-    return tuple(Flakes(*row[:4], Streak(int(row[4]), row[5]), row[6]) for row in rows)
+def _flakes(*rows: tuple[float, float, float, float, int, float, float]) -> tuple[Flakes, ...]:
+    return tuple(Flakes(a, b, c, d, Streak(radius, sigma), kept) for a, b, c, d, radius, sigma, kept in rows)
 
 
-def _liquid(*rows: tuple[float, ...]) -> tuple[Liquid, ...]:
-    return tuple(Liquid(*row[:5], bool(row[5])) for row in rows)
+def _liquid(*rows: tuple[float, float, float, float, float, int]) -> tuple[Liquid, ...]:
+    return tuple(Liquid(*row[:5], mud=bool(row[5])) for row in rows)
 
 
 def _elastic(side: int, *rows: tuple[float, ...]) -> tuple[Elastic, ...]:

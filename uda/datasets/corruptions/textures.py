@@ -53,7 +53,8 @@ def generated_ice() -> Tensor:
     side = _ICE_SIDE
     draws = Draws(0, 0, "ice", torch.arange(_NEEDLES))
     clouds = plasma(draws.signed(side * side - 1, "clouds"), 1.8)
-    seeds = (draws.normal(side * side, "seeds").float().view(-1, 1, side, side) > 2.2).float()
+    seeds = draws.normal(side * side, "seeds").float().view(-1, 1, side, side) > 2.2
+    seeds = F.pad(seeds[..., 1:-1, 1:-1].float(), (1, 1, 1, 1))  # what lies at the edge would go on beyond it
     angles = torch.arange(_NEEDLES, dtype=torch.float64) * (360 / _NEEDLES) + 11
     needles = motion_blur(seeds, angles, 20, 14.0)[:, 0] * clouds  # a direction prevails in places of its own
     ice = _standard(needles.amax(0)) * 27 + _standard(clouds[0]) * 21
@@ -115,11 +116,11 @@ def _resized(picture: Tensor, scale: float, height: int, width: int) -> Tensor:
         return picture
     size = [max(needed, round(side * scale)) for needed, side in zip((height, width), picture.shape[1:], strict=True)]
     # By the exact scale, not by the ratio of the rounded sizes.
-    taps = [((torch.arange(n) + 0.5) / scale - 0.5).clamp(0, side - 1) for n, side in zip(size, picture.shape[1:])]
     values = picture.float()
-    for dim, places in ((1, taps[0]), (2, taps[1])):
-        first = places.floor()
-        share = (places - first).unsqueeze(-1) if dim == 1 else places - first
-        after = (first + 1).clamp(max=values.shape[dim] - 1).long()
-        values = torch.lerp(values.index_select(dim, first.long()), values.index_select(dim, after), share)
+    for length in size:  # rows, then columns, as each turn ends with a transposition
+        side = values.shape[1]
+        places = ((torch.arange(length) + 0.5) / scale - 0.5).clamp(0, side - 1)
+        first = places.long()
+        after = (first + 1).clamp(max=side - 1)
+        values = torch.lerp(values[:, first], values[:, after], (places - first)[:, None]).mT
     return values.round().to(torch.uint8)
