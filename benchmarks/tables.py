@@ -9,12 +9,17 @@ from typing import Any
 
 from benchmarks.common import RESULTS, mean
 from benchmarks.formats import interval, listed, percent
+from benchmarks.paired_tables import generalization, robustness
 from benchmarks.ssl_page import page
 from benchmarks.unida_office_caltech10 import coverage, summary
 
 README = Path(__file__).parents[1] / "README.md"
 DOCS = README.parent / "docs"
 BEGIN, END = "<!-- measured: begin (python -m benchmarks.tables) -->", "<!-- measured: end -->"
+PAIRED = (
+    ("dg_pacs", "dg_pacs_small", generalization),
+    ("robustness_cifar", "robustness_cifar_adversarial", robustness),
+)
 ARMS = {"source_only": "source-only", "dance": "DANCE"}
 
 
@@ -40,7 +45,11 @@ def section() -> str:
     """Return all tables, each under its heading, of the results that are there."""
     makers = {"demo": demo, "unida_office_caltech10": universal, "unida_finetune": finetune, "resume": resume}
     found = [(make, read(name)) for name, make in makers.items()]
-    return "\n\n".join(make(result) for make, result in found if result is not None)
+    tables = [make(result) for make, result in found if result is not None]
+    for name, more, both in PAIRED:
+        result = read(name)
+        tables += [] if result is None else [both(result, read(more))]
+    return "\n\n".join(tables)
 
 
 def demo(result: dict[str, Any]) -> str:
