@@ -91,7 +91,7 @@ class Supervised(Task):
             losses[str(objective.name)] = weight * loss.value
             self._carries.append((objective, loss.carry))
             if shared is None and self.method.shares_pass:
-                shared = self._plain(features, views)
+                shared = self._plain(objective.pooled(self.encoder, features), views)
         return losses, shared
 
     def _plain(self, features: Tensor, views: Views) -> Shared | None:
