@@ -122,7 +122,7 @@ def _bare(recipe: Recipe) -> dict[str, Any]:
         return {"method": "source_only"}
     if recipe.task == "dg":
         return {"method": "deepall", "compat": "paper"}
-    if recipe.task == "robustness":
+    if recipe.task in ("robustness", "fewshot"):
         return {}
     return {} if recipe.method["name"] == "supervised" else {"training": {"steps": 0}}
 

@@ -104,6 +104,34 @@ class NoisyRecipe(PoolRecipe):
     far: str | None = None
 
 
+class ClassesRecipe(EndsRecipe):
+    """Base classes to learn from, and novel ones to be told by a few images each.
+
+    With a `target` all of its classes are novel: another domain, or another data set. Without one, the source's splits
+    say which classes are (`base` and `novel`, or `train` and `test`, of different classes), else the last `novel` of
+    its classes in alphabetical order are. unlabelled: a folder of further images for the objectives.
+    """
+
+    novel: int | None = Field(None, ge=2)
+    unlabelled: str | None = None
+    validation: float = Field(0.1, ge=0, le=0.5)  # share of each base class that is not trained on
+
+
+class EpisodesRecipe(Section):
+    """What novel classes are tested by: `episodes` of `ways` classes, `queries` and each number of `shots` of a class.
+
+    unlabelled: further images of each way that refine the prototypes (semi-supervised episodes). classifier: whose
+    accuracy is the headline; the others are tabled. The episodes are the same for every model and seed.
+    """
+
+    ways: int = Field(5, ge=2)
+    shots: list[Annotated[int, Field(ge=1)]] = Field(default_factory=lambda: [1, 5], min_length=1)
+    queries: int = Field(15, ge=1)
+    episodes: int = Field(2000, ge=1)
+    unlabelled: int = Field(0, ge=0)
+    classifier: str = "cosine"
+
+
 class ExaminationRecipe(Section):
     """What a robustness report looks at.
 

@@ -10,8 +10,10 @@ from pydantic import Field, field_validator
 from uda.layers import Tree
 from uda.probes.selection import LAST
 from uda.sections import (
+    ClassesRecipe,
     DomainsRecipe,
     EncoderRecipe,
+    EpisodesRecipe,
     ExaminationRecipe,
     ImagesRecipe,
     NoisyRecipe,
@@ -135,10 +137,19 @@ class RobustnessRecipe(Recipe):
     preflight: bool = True  # say how long training and the report will take
 
 
+class FewshotRecipe(Recipe):
+    """Few-shot boosting."""
+
+    task: Literal["fewshot"] = "fewshot"
+    data: ClassesRecipe = ClassesRecipe()
+    episodes: EpisodesRecipe = EpisodesRecipe()
+
+
 RECIPES: dict[str, type[Recipe]] = {
     "unida": UnidaRecipe,
     "pretrain": PretrainRecipe,
     "probe": ProbeRecipe,
     "dg": DgRecipe,
     "robustness": RobustnessRecipe,
+    "fewshot": FewshotRecipe,
 }

@@ -78,6 +78,7 @@ METRICS: dict[str, Metric] = {
     "finetune_accuracy_10": Metric("Fine-tuned, 10 % of labels", "The whole backbone trained on a tenth."),
     "fewshot_accuracy_1": Metric("5-way 1-shot", "Mean accuracy of episodes of 5 classes, one labelled image each."),
     "fewshot_accuracy_5": Metric("5-way 5-shot", "Mean accuracy of episodes of 5 classes, five labelled images each."),
+    "base_accuracy": Metric("Base accuracy", "Share named right of base images that were not trained on."),
     "svm_accuracy": Metric("Linear SVM accuracy", "Share named right by a linear support vector machine."),
     "uniformity": Metric("Uniformity", "Log mean exp(-2 d²) over pairs of images; lower is more even.", share=False),
     "alignment": Metric("Alignment", "Mean squared distance of two views of an image; 0 is best.", share=False),
