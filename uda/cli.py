@@ -81,7 +81,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="SHARE",
         help="labels that training may use: 10%% or 40 (pretrain: joins --method supervised)",
     )
-    add("--unlabelled", metavar="DIR", help="pretrain: a folder of further images (joins --method supervised)")
+    add(
+        "--unlabelled",
+        metavar="DIR",
+        help="pretrain, fewshot: a folder of further images (pretrain: joins --method supervised)",
+    )
     add("--steps", type=int, metavar="N", help="training steps")
     add("--batch-size", type=int, metavar="N", help="images of each domain in a step")
     add("--seeds", nargs="+", type=int, metavar="N", help="one run a seed, and their summary (default: 0)")

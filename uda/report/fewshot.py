@@ -55,8 +55,8 @@ def write_fewshot_report(path: Path, report: FewshotReport) -> None:
 
 def _answer(report: FewshotReport) -> Section:
     text = (
-        f"Novel classes, none of which was learned from, told by a few labelled images each: {report.episodes} episodes "
-        f"of {report.ways} classes, the same for every model. The headline is that of '{report.classifier}'; "
+        f"Novel classes, none of which was learned from, told by a few labelled images each: {report.episodes} "
+        f"episodes of {report.ways} classes, the same for every model. The headline is that of '{report.classifier}'; "
         "intervals are 1.96 standard errors over episodes."
     )
     cards = [(tables.number(n, v), tables.readable(n)) for n, v in report.metrics.items()]

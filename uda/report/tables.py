@@ -93,6 +93,7 @@ METRICS: dict[str, Metric] = {
 }
 
 _ATTACKED = re.compile(r"(.+)_(linf|l2)_([\d.]+)_accuracy")  # "pgd-20_linf_8_accuracy"
+_NOVEL = re.compile(r"novel_accuracy_(\d+)")
 _TOLD = re.compile(r"(near|far)_auroc_(.+)")  # "far_auroc_max_softmax"
 
 ORACLE_NOTE = (
@@ -108,6 +109,8 @@ def readable(name: str) -> str:
     if found := _ATTACKED.fullmatch(name):
         attack, norm, levels = found.groups()
         return f"Accuracy, {attack.upper()} {norm} {levels}/255"
+    if found := _NOVEL.fullmatch(name):
+        return f"Novel classes, {found[1]}-shot"
     if found := _TOLD.fullmatch(name):
         return f"AUROC, {found[1]} images, {found[2].replace('_', ' ')}"
     return name.replace("_", " ")
@@ -117,6 +120,8 @@ def definition(name: str) -> str:
     """Return in a line what a metric is, nothing for one that is not known."""
     if name in METRICS:
         return METRICS[name].definition
+    if _NOVEL.fullmatch(name):
+        return "Mean accuracy of episodes of novel classes with so many labelled images of each."
     if _ATTACKED.fullmatch(name):
         return "Share named right of the attacked images, radius in gray levels."
     return "Mean over those sets of the AUROC of that unknown-score." if _TOLD.fullmatch(name) else ""
@@ -126,7 +131,8 @@ def is_share(name: str) -> bool:
     """Return whether a metric is a fraction that is shown in per cent."""
     if name in METRICS:
         return METRICS[name].share
-    return bool(name.startswith("finetune_accuracy") or _ATTACKED.fullmatch(name) or _TOLD.fullmatch(name))
+    known = (_ATTACKED, _TOLD, _NOVEL)
+    return name.startswith("finetune_accuracy") or any(pattern.fullmatch(name) for pattern in known)
 
 
 def number(name: str, value: float | None) -> str:

@@ -31,7 +31,7 @@ _SHOWN = 1500
 class FewshotExperiment(Experiment):
     """Base classes, a method with objectives, and novel classes told by a few images each."""
 
-    headline: ClassVar[str] = "fewshot_accuracy_1"
+    headline: ClassVar[str] = "novel_accuracy_1"
 
     def check(self, recipe: FewshotRecipe) -> None:
         """Refuse parts that do not fit together."""
@@ -96,7 +96,7 @@ class FewshotExperiment(Experiment):
             found = one.by_classifier[chosen]
             half = found.ci95
             ends = None if half is None else [max(0.0, found.mean - half), min(1.0, found.mean + half)]
-            ci95[f"fewshot_accuracy_{one.shots}"] = ends
+            ci95[f"novel_accuracy_{one.shots}"] = ends
         right = task.last_right["base_accuracy"]
         base = accuracy_interval(right, np.ones(len(right), dtype=bool))
         ci95["base_accuracy"] = None if base.low is None or base.high is None else [base.low, base.high]

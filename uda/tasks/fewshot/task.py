@@ -87,7 +87,7 @@ class Fewshot(Supervised):
     ):
         super().__init__(encoder, method, objectives, augment, backbone_lr_scale)
         self.data, self.protocol, self.batch_size, self.seed = data, protocol, batch_size, seed
-        self.metric_names = (*(f"fewshot_accuracy_{shots}" for shots in protocol.shots), "base_accuracy")
+        self.metric_names = (*(f"novel_accuracy_{shots}" for shots in protocol.shots), "base_accuracy")
         self.step, self.total = 0, 0
         self.tested: list[Tested] = []
 
@@ -127,7 +127,7 @@ class Fewshot(Supervised):
         chosen = self.protocol.classifier
         self.last_answer = novel
         self.last_right = {"base_accuracy": right} | {
-            f"fewshot_accuracy_{one.shots}": one.by_classifier[chosen].per_episode for one in self.tested
+            f"novel_accuracy_{one.shots}": one.by_classifier[chosen].per_episode for one in self.tested
         }
         self.last_metrics = {
             name: float(values.mean()) if len(values) else None for name, values in self.last_right.items()
