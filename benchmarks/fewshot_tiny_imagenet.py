@@ -1,10 +1,10 @@
-"""Few-shot boosting from random weights: does rotation, location or both help novel classes?
+"""Few-shot boosting from random weights: whether rotation, location or both help novel classes.
 
 python -m benchmarks.fewshot_tiny_imagenet    (about two hours on two CPU cores; goes on where it stopped)
 
-The question of Gidaris et al. (ICCV 2019) at a budget of minutes: 64 base classes of 60 images (Tiny-ImageNet, 64 px), 20
-novel ones, a small network from random weights, a cosine classifier alone, with rotation, with location, with
-both, and with rotation's placebo, three seeds. All arms of a seed share initial weights and batches, and all runs the same
+The question of Gidaris et al. (ICCV 2019) at a budget of minutes: 64 base classes of 60 images (Tiny-ImageNet, 64 px),
+20 novel ones, a small network from random weights, a cosine classifier alone, with rotation, with location, with both,
+and with rotation's placebo, three seeds. All arms of a seed share initial weights and batches, and all runs the same
 2,000 episodes. The last step counts; nothing was tuned on the novel classes.
 """
 
