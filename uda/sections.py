@@ -1,6 +1,6 @@
 """The sections of a recipe that tasks have in common, with their defaults."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -99,7 +99,7 @@ class NoisyRecipe(PoolRecipe):
 
     validation: float = Field(0.1, ge=0, le=0.5)  # share of each class that is not trained on
     noise: Literal["none", "symmetric", "uniform", "asymmetric", "instance"] = "none"
-    noise_rate: float = Field(0.4, ge=0, le=1)
+    noise_rate: float | None = Field(None, ge=0, le=1)  # 0.4 where there is noise
     near: str | None = None
     far: str | None = None
 
@@ -146,7 +146,7 @@ class ExaminationRecipe(Section):
     images: int | None = Field(1000, ge=1)
     preset: Literal["auto", "cifar", "imagenet"] = "auto"
     corruptions: list[str] = Field(default_factory=lambda: ["all"])
-    severities: list[Annotated[int, Field(ge=1, le=5)]] = Field(default_factory=lambda: [1, 2, 3, 4, 5])
+    severities: list[Annotated[int, Field(ge=1, le=5)]] = Field(default_factory=lambda: [1, 2, 3, 4, 5], min_length=1)
     legacy: bool = False
     jpeg_quality: Annotated[int, Field(ge=1, le=95)] | None = None
     attacks: list[str] = Field(default_factory=lambda: ["fgsm", "pgd-20"])
@@ -157,6 +157,13 @@ class ExaminationRecipe(Section):
     baseline: str | None = None
     corrupted: str | None = None
     class_map: str | None = None
+
+    @field_validator("severities", "eps", "eps_l2", "attacks")
+    @classmethod
+    def _once(cls, values: list[Any]) -> list[Any]:
+        if len(set(values)) < len(values):
+            raise ValueError("each value once")
+        return values
 
 
 class EncoderRecipe(Section):
