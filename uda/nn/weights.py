@@ -157,7 +157,8 @@ def _renamed(name: str, state: dict[str, Tensor], config: dict[str, Any]) -> dic
     if _first_difference(timm.create_model(name, num_classes=0).state_dict(), state, config) is None:
         return state
     overlay = {"state_dict": state}
-    for own in ({}, {"num_classes": 0}):  # with its classifier, where the file has one
+    options: tuple[dict[str, Any], ...] = ({}, {"num_classes": 0})  # with its classifier, where the file has one
+    for own in options:
         with contextlib.suppress(KeyError, RuntimeError):
             return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **own).state_dict()
     return state  # a file of something else; the caller names the difference
