@@ -163,7 +163,7 @@ def halfway(finished: Path, tmp_path: Path) -> Path:
         (("--steps", 20), "training.steps: 12 → 20"),
         (("--set", "training.lr=1"), "training.lr: 0.05 → 1.0"),
         (("--method", "source_only"), "method.name: dance → source_only"),
-        (("--objective", "rotation"), "objectives.rotation.weight: None → 1.0"),
+        (("--objective", "rotation"), "objectives.rotation.form: None → all"),
     ],
 )
 def test_resume_under_another_recipe(said: Any, halfway: Path, changes: tuple[object, ...], words: str) -> None:

@@ -191,6 +191,17 @@ def test_fine_tuning_begins_at_the_prototypes_and_lowers_the_loss() -> None:
     assert losses[0] > losses[1] > losses[2]
 
 
+def test_a_fine_tuning_step_is_one_of_gradient_descent_on_the_sphere() -> None:
+    generator = torch.Generator().manual_seed(0)
+    support, query = torch.randn(1, 3, 2, 6, generator=generator), torch.randn(1, 5, 6, generator=generator)
+    x, target = F.normalize(support[0].flatten(0, 1), dim=1), torch.arange(3).repeat_interleave(2)
+    rows = F.normalize(support[0].mean(1), dim=1).requires_grad_()
+    F.cross_entropy(10 * x @ rows.T, target).backward()
+    along = rows.grad - (rows.grad * rows).sum(1, keepdim=True) * rows
+    wanted = F.normalize(query[0], dim=1) @ F.normalize(rows - 0.05 * along, dim=1).T
+    assert torch.allclose(finetuned_logits(support, query, steps=1)[0], wanted, atol=1e-5)
+
+
 def test_lengths_count_only_without_normalization() -> None:
     features, labels = blobs(200, 8, spread=1.5)
     chosen = sample_episodes(labels, 20, shots=5)

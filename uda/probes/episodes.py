@@ -204,7 +204,9 @@ def logistic_logits(support: Tensor, query: Tensor, cost: float = 1.0, steps: in
     return query @ (x.transpose(1, 2) @ a) + bias
 
 
-def finetuned_logits(support: Tensor, query: Tensor, scale: float = 10.0, steps: int = 100, lr: float = 0.05) -> Tensor:
+def finetuned_logits(
+    support: Tensor, query: Tensor, scale: float = 10.0, steps: int = 100, lr: float = 0.05
+) -> Tensor:
     """Return the logits of a cosine classifier that starts from the prototypes and is trained on the support images.
 
     Cross-entropy of `scale` times the cosine by `steps` steps of gradient descent on the rows, kept at unit length; all
@@ -212,14 +214,17 @@ def finetuned_logits(support: Tensor, query: Tensor, scale: float = 10.0, steps:
     """
     ways, shots = support.shape[1:3]
     x = F.normalize(support.flatten(1, 2), dim=2)
+    # Rows are sums of support images and gradients are too: row = A · x, so that all is done with the Gram matrix.
+    gram = x @ x.transpose(1, 2)
     target = torch.eye(ways, dtype=x.dtype, device=x.device).repeat_interleave(shots, 0)
-    rows = F.normalize(support.mean(2), dim=2)
+    a = (target / shots).T * support.norm(dim=3).flatten(1)[:, None]
+    a = a / ((a @ gram) * a).sum(2, keepdim=True).sqrt().clamp_min(1e-12)
     for _ in range(steps):
-        error = (scale * x @ rows.transpose(1, 2)).softmax(2) - target
-        gradient = scale * error.transpose(1, 2) @ x / (ways * shots)
-        gradient = gradient - (gradient * rows).sum(2, keepdim=True) * rows  # the length of a row counts for nothing
-        rows = F.normalize(rows - lr * gradient, dim=2)
-    return F.normalize(query, dim=2) @ rows.transpose(1, 2)
+        ascent = scale * (target - (scale * gram @ a.transpose(1, 2)).softmax(2)).transpose(1, 2) / (ways * shots)
+        ascent = ascent - ((ascent @ gram) * a).sum(2, keepdim=True) * a  # the length of a row counts for nothing
+        a = a + lr * ascent
+        a = a / ((a @ gram) * a).sum(2, keepdim=True).sqrt().clamp_min(1e-12)
+    return F.normalize(query, dim=2) @ (a @ x).transpose(1, 2)
 
 
 CLASSIFIERS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
