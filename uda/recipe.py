@@ -28,6 +28,7 @@ from uda.ssl import Objective, find_objective, find_random_views
 from uda.task_recipes import (
     RECIPES,
     DgRecipe,
+    ImbalanceRecipe,
     PretrainRecipe,
     ProbeRecipe,
     Recipe,
@@ -39,6 +40,7 @@ from uda.tasks import METHODS, find_method
 __all__ = [
     "RECIPES",
     "DgRecipe",
+    "ImbalanceRecipe",
     "PretrainRecipe",
     "ProbeRecipe",
     "Recipe",

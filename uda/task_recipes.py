@@ -14,6 +14,7 @@ from uda.sections import (
     EncoderRecipe,
     ExaminationRecipe,
     ImagesRecipe,
+    LongTailRecipe,
     NoisyRecipe,
     PairRecipe,
     PartlyLabelledRecipe,
@@ -135,10 +136,19 @@ class RobustnessRecipe(Recipe):
     preflight: bool = True  # say how long training and the report will take
 
 
+class ImbalanceRecipe(Recipe):
+    """Long-tailed data: few images of most classes, and a test that asks for all of them alike."""
+
+    task: Literal["imbalance"] = "imbalance"
+    data: LongTailRecipe = LongTailRecipe()
+    preflight: bool = True  # say how long training will take
+
+
 RECIPES: dict[str, type[Recipe]] = {
     "unida": UnidaRecipe,
     "pretrain": PretrainRecipe,
     "probe": ProbeRecipe,
     "dg": DgRecipe,
     "robustness": RobustnessRecipe,
+    "imbalance": ImbalanceRecipe,
 }
