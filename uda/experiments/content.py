@@ -49,8 +49,9 @@ def summary_content(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             parts = first[key]
             content[key] = parts and {name: summarize([seed[key][name] for seed in seeds]).mean for name in parts}
     if "per_class" in first:
-        parts = {name: [seed["per_class"][name] for seed in seeds] for name in first["per_class"]}
-        content["per_class"] = {name: [_mean(of) for of in zip(*rows, strict=True)] for name, rows in parts.items()}
+        measured = [name for name in first["per_class"] if name.endswith("accuracy")]  # beside counts, equal for all
+        rows = {name: zip(*(seed["per_class"][name] for seed in seeds), strict=True) for name in measured}
+        content["per_class"] = first["per_class"] | {name: [*map(_mean, values)] for name, values in rows.items()}
     if "selection" in first:
         content["selection"] = mean_selection([seed["selection"] for seed in seeds])
     return content

@@ -31,6 +31,7 @@ def class_curves(names: Sequence[str], counts: np.ndarray, arms: Arms) -> bytes:
     ax.grid(axis="y", color="#E3E6E9", linewidth=0.7)
     below.bar(place, counts[order], width=0.8, color="#B9C0C7")
     below.set_yscale("log")
+    below.set_ylim(bottom=0.8)
     below.set_ylabel("images")
     if len(counts) <= _MOST_NAMED:
         below.set_xticks(place, [plain(names[i], 16) for i in order], rotation=45, ha="right", fontsize=8)
@@ -45,8 +46,8 @@ def class_curves(names: Sequence[str], counts: np.ndarray, arms: Arms) -> bytes:
 def class_shapes(names: Sequence[str], counts: np.ndarray, arms: Arms) -> bytes:
     """Return a disk an arm: a class is a direction, its accuracy the way from the center, its mean a dashed circle.
 
-    Clockwise from above, the most frequent class first. A space that is balanced fills its circle; one that is not has
-    a dent where classes are rare.
+    Clockwise from above, the most frequent class first; each arm has a class with an accuracy. A space that is balanced
+    fills its circle; one that is not has a dent where classes are rare.
     """
     order, n = by_frequency(counts), len(counts)
     angles = 2 * np.pi * np.arange(n) / n
@@ -58,9 +59,9 @@ def class_shapes(names: Sequence[str], counts: np.ndarray, arms: Arms) -> bytes:
         ax.set_theta_direction(-1)
         ax.bar(angles, values, width=2 * np.pi / n, color=color, alpha=0.45, edgecolor="white", linewidth=0.6)
         around = np.linspace(0, 2 * np.pi, 200)
-        ax.plot(around, np.full(200, np.nanmean(100 * accuracies)) if n else around, color="black", linestyle="--")
+        ax.plot(around, np.full(200, 100 * np.nanmean(accuracies)), color="black", linestyle="--")
         ax.set_ylim(0, 100)
-        ax.set_yticks([50, 100], ["50 %", "100 %"], fontsize=8)
+        ax.set_yticks([50], ["50 %"], fontsize=8)
         shown = order if n <= _MOST_NAMED else order[:0]
         ax.set_xticks(angles[: len(shown)], [f"{plain(names[i], 12)}\n{counts[i]}" for i in shown], fontsize=8)
         ax.set_title(plain(title, 40), fontsize=10, pad=16)
