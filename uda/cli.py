@@ -81,7 +81,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="SHARE",
         help="labels that training may use: 10%% or 40 (pretrain: joins --method supervised)",
     )
-    add("--unlabelled", metavar="DIR", help="pretrain: a folder of further images (joins --method supervised)")
+    add(
+        "--unlabelled",
+        metavar="DIR",
+        help="pretrain, fewshot: a folder of further images (pretrain: joins --method supervised)",
+    )
     add("--steps", type=int, metavar="N", help="training steps")
     add("--batch-size", type=int, metavar="N", help="images of each domain in a step")
     add("--seeds", nargs="+", type=int, metavar="N", help="one run a seed, and their summary (default: 0)")
@@ -167,7 +171,7 @@ def run_experiment(flags: argparse.Namespace) -> None:
     layers = recipe_layers(flags)
     recipe = build(layers)
     methods = [recipe.method["name"], *(recipe.objectives if recipe.task != "unida" else ())]
-    named = methods if recipe.task in ("unida", "dg", "robustness", "imbalance") else []
+    named = methods if recipe.task in ("unida", "dg", "robustness", "fewshot", "imbalance") else []
     out = output_folder(flags, "-".join(named[: 1 if flags.objective else None]))
     if flags.sweep and flags.compare is not None:
         raise UserError("--sweep tables its combinations beside each other and takes no --compare; give one of the two")
@@ -236,6 +240,7 @@ TASKS = {
     "unida": run_experiment,
     "dg": run_experiment,
     "robustness": run_experiment,
+    "fewshot": run_experiment,
     "imbalance": run_experiment,
     "pretrain": run_experiment,
     "probe": run_experiment,

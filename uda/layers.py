@@ -13,7 +13,7 @@ from uda.errors import UserError
 
 Tree = dict[str, Any]
 _SIZES = {48: "32px", 160: "96px", 10**9: "224px"}
-SECTIONS = ("method", "objectives", "data", "views", "encoder", "training", "report")
+SECTIONS = ("method", "objectives", "data", "views", "encoder", "training", "report", "episodes")
 
 
 def read_layer(path: Path) -> Tree:
@@ -34,7 +34,8 @@ def read_layer(path: Path) -> Tree:
 def published_layers(task: str, dataset: str | None, frozen: bool, image_size: int | None = None) -> list[Tree]:
     """Return the recipes in configs/<task>/ that apply: the task's, for the size of images, for the data set, frozen.
 
-    image_size: that of the layers above, else the data set's own recipe may name one, else 224 px.
+    image_size: that of the layers above, else the data set's own recipe may name one, else 224 px. Where several name
+    objectives, the strongest alone does.
     """
     own = configs_folder() / task / f"{dataset}.yaml"
     if image_size is None:
@@ -42,7 +43,9 @@ def published_layers(task: str, dataset: str | None, frozen: bool, image_size: i
     tier = next(name for most, name in _SIZES.items() if image_size <= most)
     names = [name for name in ("default", tier, dataset, "frozen" if frozen else None) if name]
     paths = [configs_folder() / task / f"{name}.yaml" for name in names]
-    return [read_layer(path) for path in paths if path.is_file()]
+    layers = [read_layer(path) for path in paths if path.is_file()]
+    chosen = max((i for i, layer in enumerate(layers) if layer.get("objectives")), default=0)
+    return [{k: v for k, v in layer.items() if k != "objectives" or i >= chosen} for i, layer in enumerate(layers)]
 
 
 def replaced_objectives(published: Sequence[Tree], layers: Sequence[Tree]) -> list[Tree]:
@@ -169,7 +172,11 @@ def written_out(layer: Tree) -> Tree:
     for name in SECTIONS:
         if name in tree:
             tree[name] = _section(name, tree[name])
-    return {key: value for key, value in tree.items() if value or key not in ("data", "encoder", "training", "report")}
+    return {
+        key: value
+        for key, value in tree.items()
+        if value or key not in ("data", "encoder", "training", "report", "episodes")
+    }
 
 
 def _section(name: str, value: Any) -> Tree:

@@ -28,6 +28,7 @@ from uda.ssl import Objective, find_objective, find_random_views
 from uda.task_recipes import (
     RECIPES,
     DgRecipe,
+    FewshotRecipe,
     ImbalanceRecipe,
     PretrainRecipe,
     ProbeRecipe,
@@ -40,6 +41,7 @@ from uda.tasks import METHODS, find_method
 __all__ = [
     "RECIPES",
     "DgRecipe",
+    "FewshotRecipe",
     "ImbalanceRecipe",
     "PretrainRecipe",
     "ProbeRecipe",

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from uda.attacks import frozen
 from uda.datasets.packed import SquareImages
 from uda.datasets.streams import Images
 from uda.errors import UserError
@@ -17,7 +18,7 @@ from uda.experiments.content import environment
 from uda.experiments.parts import load_domain
 from uda.experiments.pool import find_pool
 from uda.experiments.predict import InMemory
-from uda.experiments.robustness.examination import Seen, baseline_of, examined, plan_of, settings_text
+from uda.experiments.robustness.examination import Seen, baseline_of, check_autoattack, examined, plan_of, settings_text
 from uda.experiments.robustness.outputs import content_of, tables, write_findings
 from uda.experiments.robustness.sample import corrupted_figure
 from uda.places import check_out, choose_device, progress_shown
@@ -27,7 +28,8 @@ from uda.sections import ExaminationRecipe, PoolRecipe
 from uda.ssl.views import NoAugmentation
 from uda.training.outputs import write_json
 
-Labelled = tuple[Tensor, Sequence[int] | np.ndarray | Tensor]
+Pixels = Tensor | np.ndarray
+Labelled = tuple[Pixels, Sequence[int] | np.ndarray | Tensor]
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class Robustness:
         """Write `robustness.json`, `robustness.csv`, `metrics.json` and `report.html` into a new folder; return it."""
         out = Path(folder)
         check_out(out)
+        if out.is_dir() and any(out.iterdir()):
+            raise UserError(f"'{out}' is not empty; name a new folder for the report")
         out.mkdir(parents=True, exist_ok=True)
         content = content_of(self.findings)
         frame = {
@@ -83,8 +87,8 @@ def robustness_report(
     class_map: Mapping[str, Sequence[int]] | None = None,
     validation: Labelled | None = None,
     training: Labelled | None = None,
-    near: Mapping[str, Tensor] | None = None,
-    far: Mapping[str, Tensor] | None = None,
+    near: Mapping[str, Pixels] | None = None,
+    far: Mapping[str, Pixels] | None = None,
     turns: nn.Module | None = None,
     title: str | None = None,
     device: str | None = None,
@@ -107,15 +111,27 @@ def robustness_report(
     images, labels, names, notes = _labelled(data, image_size)
     size = images.batch(np.arange(1)).shape[-1]
     subject = _subject(model, class_map, names, turns).to(chosen)
-    _check_classes(subject, images, labels, chosen)
+    n_classes = _classes_told(subject, images, chosen)
+    if n_classes <= int(labels.max()) or (isinstance(data, str | Path) and n_classes != len(names)):
+        raise UserError(
+            f"the model tells {n_classes} classes and the images are of {len(names)}; give a model of these classes, "
+            "or say by class_map which of its classes each is"
+        )
+    check_autoattack(recipe, n_classes)
+    beside = {name: given for name, given in (("validation", validation), ("training", training)) if given is not None}
+    for name, (_, own) in beside.items():
+        if int(np.max(np.asarray(own))) >= n_classes:
+            raise UserError(
+                f"{name} has labels up to {int(np.max(np.asarray(own)))}, and the model tells {n_classes} classes"
+            )
     found = examined(
         recipe,
         (images, labels),
         size,
+        names,
         None if validation is None else _given(validation),
         None if training is None else _given(training),
-        {name: InMemory(pixels) for name, pixels in (near or {}).items()},
-        {name: InMemory(pixels) for name, pixels in (far or {}).items()},
+        *({name: InMemory(_pixels(given, name)) for name, given in (sets or {}).items()} for sets in (near, far)),
     )
     shown = progress_shown() if progress is None else progress
     findings = examine(subject, found, plan, baseline_of(recipe, size), print if shown else lambda text: None)
@@ -158,15 +174,21 @@ def _subject(
 
 
 @torch.no_grad()
-def _check_classes(subject: Subject, images: Images, labels: np.ndarray, device: torch.device) -> None:
-    training = subject.training
-    logits = subject.eval()(images.batch(np.arange(1)).to(device) / 255.0)
-    subject.train(training)
-    if logits.ndim != 2 or logits.shape[1] <= int(labels.max()):
-        raise UserError(
-            f"the model gives logits of the shape {tuple(logits.shape)} and the images have {int(labels.max()) + 1} "
-            "classes; give a model of these classes, or say by class_map which of its classes each is"
-        )
+def _classes_told(subject: Subject, images: Images, device: torch.device) -> int:
+    """Return how many classes a model tells; UserError where what it gives are no logits."""
+    with frozen(subject):
+        try:
+            logits = subject(images.batch(np.arange(1)).to(device) / 255.0)
+        except (RuntimeError, ValueError, IndexError) as error:
+            shape = tuple(images.batch(np.arange(1)).shape)
+            raise UserError(
+                f"the model cannot take views of the shape {shape} ({str(error).splitlines()[0][:120]}); give images "
+                "of its size, and a class_map of its own classes"
+            ) from error
+    if not isinstance(logits, Tensor) or logits.ndim != 2:
+        what = f"a tensor {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+        raise UserError(f"the model gives {what}, and logits (B, K) are wanted; wrap it in a module that gives these")
+    return logits.shape[1]
 
 
 def _labelled(
@@ -179,6 +201,8 @@ def _labelled(
         settings = PoolRecipe(source=str(data), image_size=image_size)
         found = find_pool(settings)
         table = found.test or found.table
+        if not (table.labels >= 0).any():
+            raise UserError(f"{table.name} has no labels to be examined by; give a folder with one folder a class")
         domain = load_domain(table, settings, progress=False)
         squares = SquareImages(domain.images, settings.packed_size, settings.fit)
         return Seen(squares, NoAugmentation(image_size)), domain.table.labels, table.classes, found.lines
@@ -187,12 +211,29 @@ def _labelled(
 
 
 def _given(data: Labelled) -> tuple[InMemory, np.ndarray]:
-    pixels, labels = data[0], np.asarray(data[1]).astype(np.int64)
-    if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[1] != 3 or len(pixels) != len(labels):
+    """Return labelled images as they were given; UserError for anything but uint8 images with a class each."""
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        raise UserError(f"labelled images are wanted as (images, labels), not {type(data).__name__}")
+    pixels, given = _pixels(data[0], "images"), np.asarray(data[1])
+    if given.ndim != 1 or given.dtype.kind not in "iu" or len(given) != len(pixels):
         raise UserError(
-            f"images are wanted as a uint8 tensor (N, 3, S, S) with N labels, not {pixels.dtype} {tuple(pixels.shape)} "
-            f"with {len(labels)}; scale to 0 … 255 and convert"
+            f"labels are wanted as {len(pixels)} whole numbers, one for each image, not {given.dtype} {given.shape}"
         )
-    if not len(pixels):
-        raise UserError("there are no images to examine; give at least one")
+    labels = given.astype(np.int64)
+    if (labels < 0).all():
+        raise UserError("none of the images has a label to be examined by; give class numbers from 0 on")
     return InMemory(pixels), labels
+
+
+def _pixels(given: Pixels, name: str) -> Tensor:
+    """Return square uint8 images (N, 3, S, S), N ≥ 1; UserError for anything else."""
+    if not isinstance(given, Tensor | np.ndarray):
+        raise UserError(f"{name} are wanted as a uint8 tensor (N, 3, S, S), not {type(given).__name__}")
+    pixels = torch.as_tensor(given)
+    square = pixels.ndim == 4 and pixels.shape[1] == 3 and pixels.shape[2] == pixels.shape[3]
+    if pixels.dtype != torch.uint8 or not square or not len(pixels):
+        raise UserError(
+            f"{name} are wanted as a uint8 tensor (N, 3, S, S) of at least one image, not {pixels.dtype} "
+            f"{tuple(pixels.shape)}; scale to 0 … 255 and convert"
+        )
+    return pixels

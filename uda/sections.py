@@ -1,6 +1,6 @@
 """The sections of a recipe that tasks have in common, with their defaults."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -113,9 +113,37 @@ class NoisyRecipe(PoolRecipe):
 
     validation: float = Field(0.1, ge=0, le=0.5)  # share of each class that is not trained on
     noise: Literal["none", "symmetric", "uniform", "asymmetric", "instance"] = "none"
-    noise_rate: float = Field(0.4, ge=0, le=1)
+    noise_rate: float | None = Field(None, ge=0, le=1)  # 0.4 where there is noise
     near: str | None = None
     far: str | None = None
+
+
+class ClassesRecipe(EndsRecipe):
+    """Base classes to learn from, and novel ones to be told by a few images each.
+
+    With a `target` all of its classes are novel: another domain, or another data set. Without one, the source's splits
+    say which classes are (`base` and `novel`, or `train` and `test`, of different classes), else the last `novel` of
+    its classes in alphabetical order are. unlabelled: a folder of further images for the objectives.
+    """
+
+    novel: int | None = Field(None, ge=2)
+    unlabelled: str | None = None
+    validation: float = Field(0.1, ge=0, le=0.5)  # share of each base class that is not trained on
+
+
+class EpisodesRecipe(Section):
+    """What novel classes are tested by: `episodes` of `ways` classes, `queries` and each number of `shots` of a class.
+
+    unlabelled: further images of each way that refine the prototypes (semi-supervised episodes). classifier: whose
+    accuracy is the headline; the others are tabled. The episodes are the same for every model and seed.
+    """
+
+    ways: int = Field(5, ge=2)
+    shots: list[Annotated[int, Field(ge=1)]] = Field(default_factory=lambda: [1, 5], min_length=1)
+    queries: int = Field(15, ge=1)
+    episodes: int = Field(2000, ge=1)
+    unlabelled: int = Field(0, ge=0)
+    classifier: str = "cosine"
 
 
 class ExaminationRecipe(Section):
@@ -132,7 +160,7 @@ class ExaminationRecipe(Section):
     images: int | None = Field(1000, ge=1)
     preset: Literal["auto", "cifar", "imagenet"] = "auto"
     corruptions: list[str] = Field(default_factory=lambda: ["all"])
-    severities: list[Annotated[int, Field(ge=1, le=5)]] = Field(default_factory=lambda: [1, 2, 3, 4, 5])
+    severities: list[Annotated[int, Field(ge=1, le=5)]] = Field(default_factory=lambda: [1, 2, 3, 4, 5], min_length=1)
     legacy: bool = False
     jpeg_quality: Annotated[int, Field(ge=1, le=95)] | None = None
     attacks: list[str] = Field(default_factory=lambda: ["fgsm", "pgd-20"])
@@ -143,6 +171,13 @@ class ExaminationRecipe(Section):
     baseline: str | None = None
     corrupted: str | None = None
     class_map: str | None = None
+
+    @field_validator("severities", "eps", "eps_l2", "attacks")
+    @classmethod
+    def _once(cls, values: list[Any]) -> list[Any]:
+        if len(set(values)) < len(values):
+            raise ValueError("each value once")
+        return values
 
 
 class EncoderRecipe(Section):

@@ -10,8 +10,10 @@ from pydantic import Field, field_validator
 from uda.layers import Tree
 from uda.probes.selection import LAST
 from uda.sections import (
+    ClassesRecipe,
     DomainsRecipe,
     EncoderRecipe,
+    EpisodesRecipe,
     ExaminationRecipe,
     ImagesRecipe,
     LongTailRecipe,
@@ -136,6 +138,14 @@ class RobustnessRecipe(Recipe):
     preflight: bool = True  # say how long training and the report will take
 
 
+class FewshotRecipe(Recipe):
+    """Few-shot boosting."""
+
+    task: Literal["fewshot"] = "fewshot"
+    data: ClassesRecipe = ClassesRecipe()
+    episodes: EpisodesRecipe = EpisodesRecipe()
+
+
 class ImbalanceRecipe(Recipe):
     """Long-tailed data: few images of most classes, and a test that asks for all of them alike."""
 
@@ -150,5 +160,6 @@ RECIPES: dict[str, type[Recipe]] = {
     "probe": ProbeRecipe,
     "dg": DgRecipe,
     "robustness": RobustnessRecipe,
+    "fewshot": FewshotRecipe,
     "imbalance": ImbalanceRecipe,
 }

@@ -214,8 +214,8 @@ def test_what_cannot_be_had_leaves_no_folder(
 @pytest.mark.parametrize(
     ("classes", "sentence"),
     [
-        ({"apple": 4}, "probing wants labelled images of at least two classes; name a folder with class folders"),
-        ({"apple": 1, "bird": 1}, "probing wants a second image of some class to test on; add images, or a folder"),
+        ({"apple": 4}, "labelled images of at least two classes are needed; name a folder with class folders"),
+        ({"apple": 1, "bird": 1}, "a second image of some class is needed to test on; add images, or a folder"),
     ],
 )
 def test_images_that_nothing_can_be_tested_on(tmp_path: Path, capsys: Any, classes: Any, sentence: str) -> None:

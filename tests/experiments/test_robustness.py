@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from torch import nn
 
 import uda
 from tests.report.reading import read
@@ -174,6 +172,11 @@ def test_one_class_tells_the_others_by_its_transforms(pool: Path, tmp_path: Path
         (("method.normal=dog",), ("--method", "one_class", "--objective", "rotation"), "'dog' is no class"),
         ((), ("--freeze",), "leave --freeze and encoder.adapter out"),
         (("report.images=0",), (), "report.images"),
+        (("report.severities=[1, 1]",), (), "report.severities"),
+        (("report.eps=[]",), (), "attacks want a radius"),
+        (("report.attacks=[autoattack]",), (), "AutoAttack needs"),
+        (("data.noise_rate=0.2",), (), "say how by data.noise=symmetric"),
+        (("data.near=nowhere",), (), "data.near"),
     ],
 )
 def test_refusals_are_one_sentence(
@@ -232,61 +235,3 @@ def test_a_pretrained_classifier_is_read_by_a_class_map(
         assert command(*lite, "--image-size", 64, "--out", tmp_path / "no", "--set", *short) == 2
         assert words in capsys.readouterr().err
         assert not (tmp_path / "no").exists()
-
-
-# uda.robustness_report
-
-
-def labelled(n: int = 12) -> tuple[torch.Tensor, np.ndarray]:
-    pixels = torch.randint(0, 256, (n, 3, SIZE, SIZE), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    return pixels, np.arange(n) % 3
-
-
-def test_any_model_is_reported_on(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIZE * SIZE, 3))
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    found = uda.robustness_report(
-        model, labelled(), corruptions=["contrast"], severities=[5], attacks=["pgd-2"], eps=[4], progress=False
-    )
-    right = (model(labelled()[0] / 255).argmax(1).numpy() == labelled()[1]).mean()
-    assert found.metrics["accuracy"] == pytest.approx(right)
-    assert found.tables["corruptions"]["corruption"].tolist() == ["contrast"]
-    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
-    assert model.training
-    out = found.save(tmp_path / "report")
-    assert {path.name for path in out.iterdir()} == {"robustness.json", "robustness.csv", "metrics.json", "report.html"}
-    with pytest.raises(UserError, match="holds a run"):
-        found.save(out)
-
-
-def test_a_timm_model_shows_its_features_and_a_class_map_reads_its_classes() -> None:
-    import timm
-
-    torch.manual_seed(0)
-    model = timm.create_model("resnet10t", num_classes=6)
-    options = {"corruptions": ["none"], "attacks": [], "progress": False}
-    pixels, labels = labelled()
-    found = uda.robustness_report(model, (pixels, labels), training=(pixels, labels), **options)
-    assert "far_auroc_mahalanobis" in found.metrics
-    mapped = uda.robustness_report(
-        model, (pixels, labels), class_map={"0": [0, 3], "1": [1, 4], "2": [2, 5]}, **options
-    )
-    config = model.pretrained_cfg
-    views = pixels / 255 - torch.tensor(config["mean"]).view(3, 1, 1)
-    with torch.no_grad():
-        shares = model.eval()(views / torch.tensor(config["std"]).view(3, 1, 1)).softmax(1)
-    answers = (shares[:, :3] + shares[:, 3:]).argmax(1).numpy()
-    assert mapped.metrics["accuracy"] == pytest.approx((answers == labels).mean())
-
-
-def test_reports_refuse_what_does_not_fit(tmp_path: Path) -> None:
-    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIZE * SIZE, 2))
-    with pytest.raises(UserError, match="3 classes; give a model of these classes"):
-        uda.robustness_report(model, labelled(), progress=False)
-    with pytest.raises(UserError, match="want an image_size"):
-        uda.robustness_report(model, draw_classes(tmp_path / "x", {"a": 2, "b": 2}), progress=False)
-    with pytest.raises(UserError, match="uint8 tensor"):
-        uda.robustness_report(model, (torch.zeros(2, 3, 8, 8), [0, 1]), progress=False)
-    with pytest.raises(UserError, match="attack"):
-        uda.robustness_report(model, labelled(), attacks=["pgd"], progress=False)

@@ -1,5 +1,6 @@
 import math
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,8 +19,10 @@ from uda.probes.episodes import (
     cosine_logits,
     euclidean_logits,
     evaluate_episodes,
+    finetuned_logits,
     logistic_logits,
     nearest_logits,
+    refined,
     sample_episodes,
 )
 
@@ -134,16 +137,58 @@ def test_separated_classes_are_told_apart_and_noise_is_not(classifier: str) -> N
     assert noise.mean == pytest.approx(0.2, abs=0.02)
 
 
+NONE = torch.empty(1, 2, 0, dtype=torch.int64)
+
+
 def test_accuracy_by_hand() -> None:
     # Support 0 and 1 point along the axes; of way 0's queries 2, 3 one is right, of way 1's queries 4, 5 both are.
     features = torch.tensor([[1.0, 0], [0, 1], [2, 1], [1, 2], [0, 3], [1, 3]])
-    one = Episodes(torch.tensor([[0, 1]]), torch.tensor([[[0], [1]]]), torch.tensor([[[2, 3], [4, 5]]]))
+    one = Episodes(torch.tensor([[0, 1]]), torch.tensor([[[0], [1]]]), torch.tensor([[[2, 3], [4, 5]]]), NONE)
     found = evaluate_episodes(features, one)
     assert (found.per_episode.tolist(), found.mean, found.ci95) == ([0.75], 0.75, None)
+    assert found.per_way.tolist() == [[0.5, 1.0]]
+    assert found.per_class(one.classes) == {0: 0.5, 1: 1.0}
     # a second episode with everything right: mean 0.875, std √(2·0.125²) = 0.1768, 1.96·0.1768/√2 = 0.245
-    two = Episodes(*(torch.cat([value, value]) for value in (one.classes, one.support, one.query)))
+    two = Episodes(*(torch.cat([value, value]) for value in (one.classes, one.support, one.query, NONE)))
     two.query[1, 0, 1] = 2
     assert evaluate_episodes(features, two).ci95 == pytest.approx(0.245)
+
+
+def test_unlabelled_images_move_the_prototypes_as_they_are_likely_to_belong() -> None:
+    support = torch.tensor([[[[1.0, 0.0]], [[0.0, 1.0]]]])
+    # Halfway between both: it belongs to each by one half, so each prototype is (own + ½ · it) / 1.5.
+    middle = torch.tensor([[[0.6, 0.6]]])
+    found = refined(support, middle)
+    assert found.shape == (1, 2, 1, 2)
+    assert found[0, :, 0].flatten().tolist() == pytest.approx([1.3 / 1.5, 0.3 / 1.5, 0.3 / 1.5, 1.3 / 1.5])
+    # As good as certain: cos 1 against cos 0 with scale 10 leaves e⁻¹⁰ to the other way.
+    sure = refined(support, torch.tensor([[[3.0, 0.0]]]))
+    assert sure[0, 0, 0].tolist() == pytest.approx([2.0, 0.0], abs=1e-3)
+    assert sure[0, 1, 0].tolist() == pytest.approx([0.0, 1.0], abs=1e-3)
+
+
+def test_semi_supervised_episodes_draw_further_images_of_their_classes() -> None:
+    features, labels = blobs(200, 8, spread=0.6)
+    episodes = sample_episodes(labels, 100, shots=1, queries=5, unlabelled=7)
+    assert episodes.unlabelled.shape == (100, 5, 7)
+    rows = torch.cat([episodes.support, episodes.query, episodes.unlabelled], dim=2).flatten(1)
+    assert all(len(row.unique()) == 65 for row in rows)
+    assert torch.equal(labels[episodes.unlabelled], episodes.classes[..., None].expand(-1, -1, 7))
+    plain = replace(episodes, unlabelled=episodes.unlabelled[..., :0])
+    assert evaluate_episodes(features, episodes).mean > evaluate_episodes(features, plain).mean
+
+
+def test_fine_tuning_begins_at_the_prototypes_and_lowers_the_loss() -> None:
+    generator = torch.Generator().manual_seed(0)
+    support, query = torch.randn(3, 4, 2, 6, generator=generator), torch.randn(3, 5, 6, generator=generator)
+    assert torch.allclose(finetuned_logits(support, query, steps=0), cosine_logits(support, query), atol=1e-6)
+    own = F.normalize(support, dim=3).flatten(1, 2)
+    target = torch.arange(4).repeat_interleave(2).repeat(3)
+    losses = [
+        F.cross_entropy(10 * finetuned_logits(support, own, steps=steps).flatten(0, 1), target)
+        for steps in (0, 20, 100)
+    ]
+    assert losses[0] > losses[1] > losses[2]
 
 
 def test_lengths_count_only_without_normalization() -> None:

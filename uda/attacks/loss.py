@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from uda.errors import UserError
 from uda.ssl.functional.precision import precise
 
 AttackedLoss = Callable[[Tensor], Tensor | tuple[Tensor, Tensor]]
@@ -37,7 +38,12 @@ def judge(loss: AttackedLoss, views: Tensor, labels: Tensor) -> tuple[Tensor, Te
 
 
 def gradient(losses: Tensor, views: Tensor) -> Tensor:
-    """Return the gradient of each image's loss with respect to its view alone; parameters get none."""
+    """Return the gradient of each image's loss with respect to its view alone; parameters get none.
+
+    Raises UserError for a loss that does not depend on the views as far as autograd knows.
+    """
+    if not losses.requires_grad:
+        raise UserError("the model gives no gradient (does it run under torch.no_grad?); ask for no attacks of it")
     return torch.autograd.grad(losses.sum(), views)[0]
 
 

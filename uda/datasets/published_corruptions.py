@@ -20,13 +20,15 @@ _LAYOUTS = "labels.npy beside <corruption>.npy, or folders <corruption>/<severit
 class PublishedPart:
     """One corruption at one severity: labels (N,) int64, and images that are read when they are asked for.
 
-    read: from rows (B,) to (B, 3, H, W) uint8; UserError for a file that cannot be read.
+    read: from rows (B,) to (B, 3, H, W) uint8; UserError for a file that cannot be read. classes: the names of the
+    labels where they come as folders, else None.
     """
 
     name: str
     severity: int
     labels: np.ndarray
     read: Callable[[np.ndarray], Tensor]
+    classes: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -111,7 +113,8 @@ def _from_folders(path: Path) -> Iterator[PublishedPart]:
         if empty:
             raise UserError(f"{folder / empty[0]} has no images: unpack the archive again or remove the folder")
         labels = np.repeat(np.arange(len(classes)), [len(images) for images in files])
-        yield PublishedPart(path.name, severity, labels, _decoder([file for images in files for file in images]))
+        read = _decoder([file for images in files for file in images])
+        yield PublishedPart(path.name, severity, labels, read, tuple(classes))
 
 
 def _listed(folder: Path, kept: Callable[[Path], bool]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from uda.experiments.dg.experiment import DgExperiment
 from uda.experiments.experiment import Experiment
+from uda.experiments.fewshot.experiment import FewshotExperiment
 from uda.experiments.imbalance.experiment import ImbalanceExperiment
 from uda.experiments.pretrain.experiment import PretrainExperiment
 from uda.experiments.probe.experiment import ProbeExperiment
@@ -14,5 +15,6 @@ EXPERIMENTS: dict[str, Experiment] = {
     "probe": ProbeExperiment(),
     "dg": DgExperiment(),
     "robustness": RobustnessExperiment(),
+    "fewshot": FewshotExperiment(),
     "imbalance": ImbalanceExperiment(),
 }

@@ -94,7 +94,7 @@ def negative_log_likelihood(probabilities: ArrayLike, labels: ArrayLike) -> floa
     p, truth = _labelled(probabilities, labels)
     if not len(p):
         return None
-    return float(-np.log(np.maximum(p[np.arange(len(p)), truth], _SMALLEST)).mean())
+    return float(-np.log(np.maximum(p[np.arange(len(p)), truth], _SMALLEST)).mean()) + 0.0  # of certainty 0, not −0
 
 
 def calibration_metrics(probabilities: ArrayLike, labels: ArrayLike, bins: int = 15) -> dict[str, float | None]:

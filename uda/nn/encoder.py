@@ -29,6 +29,10 @@ class Encoder(nn.Module):
         """Return the unpooled map (B, C, h, w), or a ViT's tokens (B, L, C)."""
         raise TypeError(f"{type(self).__name__} has no map")
 
+    def pool(self, maps: Tensor) -> Tensor:
+        """Return the pooled features (B, dim) of what `map` gave."""
+        raise TypeError(f"{type(self).__name__} has no pool")
+
     def backbone_parameters(self) -> list[nn.Parameter]:
         """Return the parameters that a recipe's backbone learning rate applies to."""
         return []
@@ -58,6 +62,11 @@ class TimmEncoder(Encoder):
         """(B, 3, H, W) in [0, 1] → the unpooled map (B, C, h, w), or a ViT's tokens (B, L, C)."""
         forward_features: Callable[[Tensor], Tensor] = self.backbone.forward_features  # type: ignore[assignment]
         return forward_features((views - self.mean) / self.std)
+
+    def pool(self, maps: Tensor) -> Tensor:
+        """(B, C, h, w), or tokens (B, L, C) → (B, dim), as the model's own forward pass does it."""
+        forward_head: Callable[..., Tensor] = self.backbone.forward_head  # type: ignore[assignment]
+        return forward_head(maps, pre_logits=True)
 
     def backbone_parameters(self) -> list[nn.Parameter]:
         """All parameters of the timm model."""

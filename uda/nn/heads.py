@@ -34,6 +34,46 @@ class CosineClassifier(nn.Module):
         self.weight.copy_(F.normalize(self.weight))
 
 
+class ScaledCosineClassifier(nn.Module):
+    """Cosine similarity to one row a class times a scale that is learned: (B, dim) → (B, classes) logits.
+
+    The base-class head of few-shot classification (Gidaris and Komodakis, CVPR 2018, section 3.2).
+    """
+
+    def __init__(self, dim: int, classes: int, scale: float = 10.0):
+        super().__init__()
+        self.weight = nn.Parameter(F.normalize(torch.randn(classes, dim)))
+        self.scale = nn.Parameter(torch.tensor(scale))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return scale · cos(features, rows)."""
+        return self.scale * F.normalize(features) @ F.normalize(self.weight).T
+
+
+class ResidualHead(nn.Module):
+    """One more residual block on an unpooled map, the mean over it, and a cosine classifier: (B, C, h, w) → (B, n).
+
+    The head of the rotation task in Gidaris et al. (ICCV 2019, section 4.1): what turns need is not asked of the
+    features that classes are told by.
+    """
+
+    def __init__(self, channels: int, answers: int):
+        super().__init__()
+        self.block = nn.Sequential(
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+        )
+        self.classifier = ScaledCosineClassifier(channels, answers)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return logits (B, answers)."""
+        return self.classifier((maps + self.block(maps)).relu().mean(dim=(2, 3)))
+
+
 class BottleneckClassifier(CosineClassifier):
     """A linear bottleneck and a cosine classifier on it: (B, dim) → (B, classes) logits."""
 

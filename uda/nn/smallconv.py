@@ -46,9 +46,14 @@ class SmallConv(nn.Module):
         """(B, 3, H, W) → (B, 128, H/8, W/8)."""
         return self.stages(x)
 
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """(B, 128, h, w) → (B, num_classes), or (B, 128) before, or without, a classifier."""
+        pooled = x.mean(dim=(2, 3))
+        return pooled if pre_logits else self.classifier(pooled)
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) → (B, num_classes), or (B, 128) without a classifier."""
-        return self.classifier(self.forward_features(x).mean(dim=(2, 3)))
+        return self.forward_head(self.forward_features(x))
 
 
 @register_model

@@ -21,12 +21,14 @@ _LAST_63_BITS = (1 << 63) - 1
 class Episodes:
     """Rows of the features that each of E episodes takes: support (E, ways, shots) and query (E, ways, queries) int64.
 
-    classes: (E, ways) int64 are the labels of an episode's ways.
+    classes: (E, ways) int64 are the labels of an episode's ways; unlabelled: (E, ways, m) further images of them whose
+    labels a semi-supervised classifier does not look at, m is 0 for others.
     """
 
     classes: Tensor
     support: Tensor
     query: Tensor
+    unlabelled: Tensor
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -36,24 +38,37 @@ class Episodes:
 class EpisodeAccuracy:
     """Accuracy over episodes: per_episode (E,) float64, their mean, and ci95 = 1.96 · std / √E (None for one episode).
 
-    Two models on the same episodes are compared by `uda.metrics.paired_difference` of their per_episode.
+    per_way: (E, ways) float64, of each way's queries. Two models on the same episodes are compared by
+    `uda.metrics.paired_difference` of their per_episode.
     """
 
     per_episode: np.ndarray
     mean: float
     ci95: float | None
+    per_way: np.ndarray
+
+    def per_class(self, classes: Tensor) -> dict[int, float]:
+        """Return the mean accuracy of each class over the episodes that it is in; classes: those of the episodes."""
+        numbers, accuracies = classes.cpu().numpy().ravel(), self.per_way.ravel()
+        return {int(number): float(accuracies[numbers == number].mean()) for number in np.unique(numbers)}
 
 
 def sample_episodes(
-    labels: Tensor | np.ndarray, n_episodes: int, ways: int = 5, shots: int = 1, queries: int = 15, seed: int = 0
+    labels: Tensor | np.ndarray,
+    n_episodes: int,
+    ways: int = 5,
+    shots: int = 1,
+    queries: int = 15,
+    seed: int = 0,
+    unlabelled: int = 0,
 ) -> Episodes:
     """Return episodes: classes uniformly without replacement, then their images uniformly without replacement.
 
-    labels: (N,), −1 is never drawn, and neither are classes with fewer than shots + queries images. Episode e depends
-    on (labels, ways, shots, queries, seed, e) alone: the same for every model, and the first of more. Raises UserError
-    where too few classes have enough images.
+    labels: (N,), −1 is never drawn, and neither are classes with fewer than shots + queries + unlabelled images.
+    Episode e depends on (labels, ways, those numbers, seed, e) alone: the same for every model, and the first of more.
+    Raises UserError where too few classes have enough images.
     """
-    if min(n_episodes, shots, queries) < 1 or ways < 2:
+    if min(n_episodes, shots, queries, unlabelled + 1) < 1 or ways < 2:
         raise UserError(
             f"{n_episodes} episodes of {ways} ways, {shots} shots and {queries} queries: give at least 2 ways and at "
             "least 1 of the others"
@@ -63,7 +78,7 @@ def sample_episodes(
     order = order[given[order] >= 0]
     present, counts = given[order].unique_consecutive(return_counts=True)
     starts = counts.cumsum(0) - counts
-    images = shots + queries
+    images = shots + queries + unlabelled
     enough = counts >= images
     if int(enough.sum()) < ways:
         raise UserError(
@@ -76,7 +91,8 @@ def sample_episodes(
     way = torch.arange(n_episodes * ways)
     rows = _without_replacement(counts[chosen].reshape(-1), images, seed, way, "episode images")
     rows = order[starts[chosen].reshape(-1, 1) + rows].view(n_episodes, ways, images)
-    return Episodes(present[chosen], rows[..., :shots], rows[..., shots:])
+    support, query, further = rows.split([shots, queries, unlabelled], dim=2)
+    return Episodes(present[chosen], support, query, further)
 
 
 def _without_replacement(sizes: Tensor, m: int, seed: int, index: Tensor, purpose: str) -> Tensor:
@@ -109,16 +125,34 @@ def evaluate_episodes(
         raise unknown_name("episode classifier", classifier, CLASSIFIERS, "one of these classifies the queries")
     x = finite(features)
     x = F.normalize(x, dim=1) if normalize else x
-    (n, ways, shots), queries = episodes.support.shape, episodes.query.shape[2]
-    block = max(1, _CELLS // (ways * (shots + queries) * max(1, x.shape[1])))
+    (n, ways, shots), queries, further = episodes.support.shape, episodes.query.shape[2], episodes.unlabelled.shape[2]
+    block = max(1, _CELLS // (ways * (shots + queries + further) * max(1, x.shape[1])))
     true = torch.arange(ways, device=x.device).repeat_interleave(queries)
     right = []
-    for support, query in zip(episodes.support.split(block), episodes.query.split(block), strict=True):
-        logits = CLASSIFIERS[classifier](x[support.to(x.device)], x[query.to(x.device)].flatten(1, 2))
-        right.append((logits.argmax(2) == true).double().mean(1))
-    accuracy = torch.cat(right).cpu().numpy()
+    for first in range(0, n, block):
+        part = slice(first, first + block)
+        support, query, more = (
+            x[rows[part].to(x.device)] for rows in (episodes.support, episodes.query, episodes.unlabelled)
+        )
+        if further:
+            support = refined(support, more.flatten(1, 2))
+        logits = CLASSIFIERS[classifier](support, query.flatten(1, 2))
+        right.append((logits.argmax(2) == true).double().unflatten(1, (ways, queries)).mean(2))
+    per_way = torch.cat(right).cpu().numpy()
+    accuracy = per_way.mean(1)
     ci95 = 1.96 * float(accuracy.std(ddof=1)) / math.sqrt(n) if n > 1 else None
-    return EpisodeAccuracy(accuracy, float(accuracy.mean()), ci95)
+    return EpisodeAccuracy(accuracy, float(accuracy.mean()), ci95, per_way)
+
+
+def refined(support: Tensor, unlabelled: Tensor, scale: float = 10.0) -> Tensor:
+    """Return one prototype a way that unlabelled images have moved, (E, ways, 1, D) (Ren et al., ICLR 2018, eq. 3).
+
+    support: (E, ways, shots, D), unlabelled: (E, U, D), all of the episode's classes. One step of soft k-means: each
+    unlabelled image belongs to the ways by the softmax of `scale` times its cosine to their prototypes.
+    """
+    shares = (scale * cosine_logits(support, unlabelled)).softmax(2)  # (E, U, ways)
+    total = support.sum(2) + shares.transpose(1, 2) @ unlabelled
+    return (total / (support.shape[2] + shares.sum(1)[..., None]))[:, :, None]
 
 
 def cosine_logits(support: Tensor, query: Tensor) -> Tensor:
@@ -170,9 +204,28 @@ def logistic_logits(support: Tensor, query: Tensor, cost: float = 1.0, steps: in
     return query @ (x.transpose(1, 2) @ a) + bias
 
 
+def finetuned_logits(support: Tensor, query: Tensor, scale: float = 10.0, steps: int = 100, lr: float = 0.05) -> Tensor:
+    """Return the logits of a cosine classifier that starts from the prototypes and is trained on the support images.
+
+    Cross-entropy of `scale` times the cosine by `steps` steps of gradient descent on the rows, kept at unit length; all
+    episodes at once. After the fine-tuning baseline of Chen et al. (ICLR 2019), here on features that do not move.
+    """
+    ways, shots = support.shape[1:3]
+    x = F.normalize(support.flatten(1, 2), dim=2)
+    target = torch.eye(ways, dtype=x.dtype, device=x.device).repeat_interleave(shots, 0)
+    rows = F.normalize(support.mean(2), dim=2)
+    for _ in range(steps):
+        error = (scale * x @ rows.transpose(1, 2)).softmax(2) - target
+        gradient = scale * error.transpose(1, 2) @ x / (ways * shots)
+        gradient = gradient - (gradient * rows).sum(2, keepdim=True) * rows  # the length of a row counts for nothing
+        rows = F.normalize(rows - lr * gradient, dim=2)
+    return F.normalize(query, dim=2) @ rows.transpose(1, 2)
+
+
 CLASSIFIERS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "cosine": cosine_logits,
     "euclidean": euclidean_logits,
     "nearest": nearest_logits,
     "logistic": logistic_logits,
+    "finetune": finetuned_logits,
 }

@@ -91,6 +91,7 @@ METRICS: dict[str, Metric] = {
     "finetune_accuracy_10": Metric("Fine-tuned, 10 % of labels", "The whole backbone trained on a tenth."),
     "fewshot_accuracy_1": Metric("5-way 1-shot", "Mean accuracy of episodes of 5 classes, one labelled image each."),
     "fewshot_accuracy_5": Metric("5-way 5-shot", "Mean accuracy of episodes of 5 classes, five labelled images each."),
+    "base_accuracy": Metric("Base accuracy", "Share named right of base images that were not trained on."),
     "svm_accuracy": Metric("Linear SVM accuracy", "Share named right by a linear support vector machine."),
     "uniformity": Metric("Uniformity", "Log mean exp(-2 d²) over pairs of images; lower is more even.", share=False),
     "alignment": Metric("Alignment", "Mean squared distance of two views of an image; 0 is best.", share=False),
@@ -105,6 +106,7 @@ METRICS: dict[str, Metric] = {
 }
 
 _ATTACKED = re.compile(r"(.+)_(linf|l2)_([\d.]+)_accuracy")  # "pgd-20_linf_8_accuracy"
+_NOVEL = re.compile(r"novel_accuracy_(\d+)")
 _TOLD = re.compile(r"(near|far)_auroc_(.+)")  # "far_auroc_max_softmax"
 
 ORACLE_NOTE = (
@@ -120,6 +122,8 @@ def readable(name: str) -> str:
     if found := _ATTACKED.fullmatch(name):
         attack, norm, levels = found.groups()
         return f"Accuracy, {attack.upper()} {norm} {levels}/255"
+    if found := _NOVEL.fullmatch(name):
+        return f"Novel classes, {found[1]}-shot"
     if found := _TOLD.fullmatch(name):
         return f"AUROC, {found[1]} images, {found[2].replace('_', ' ')}"
     return name.replace("_", " ")
@@ -129,6 +133,8 @@ def definition(name: str) -> str:
     """Return in a line what a metric is, nothing for one that is not known."""
     if name in METRICS:
         return METRICS[name].definition
+    if _NOVEL.fullmatch(name):
+        return "Mean accuracy of episodes of novel classes with so many labelled images of each."
     if _ATTACKED.fullmatch(name):
         return "Share named right of the attacked images, radius in gray levels."
     return "Mean over those sets of the AUROC of that unknown-score." if _TOLD.fullmatch(name) else ""
@@ -138,7 +144,8 @@ def is_share(name: str) -> bool:
     """Return whether a metric is a fraction that is shown in per cent."""
     if name in METRICS:
         return METRICS[name].share
-    return bool(name.startswith("finetune_accuracy") or _ATTACKED.fullmatch(name) or _TOLD.fullmatch(name))
+    known = (_ATTACKED, _TOLD, _NOVEL)
+    return name.startswith("finetune_accuracy") or any(pattern.fullmatch(name) for pattern in known)
 
 
 def number(name: str, value: float | None) -> str:

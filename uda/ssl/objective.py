@@ -140,6 +140,10 @@ class Objective(nn.Module):
         features = encoder(views.images)
         return features if views.crops is None else torch.cat([features, encoder(views.crops)])
 
+    def pooled(self, encoder: Encoder, features: Tensor) -> Tensor:
+        """Return pooled features (V, D) of what `encode` gave, for a task that shares the pass."""
+        return features
+
     def loss(self, features: Tensor, views: Views) -> Loss:
         """Return the loss of what `encode` gave for those views."""
         raise TypeError(f"{type(self).__name__} defines no loss")

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from uda.batch import Batch
 from uda.clock import Clock
+from uda.errors import UserError
 from uda.nn.encoder import Encoder
+from uda.nn.heads import ResidualHead
 from uda.random import uniform
 from uda.ranges import Fraction
 from uda.ssl.objective import Info, Loss, Need, Objective, Views, refuse_options
@@ -40,19 +42,36 @@ class Rotation(Objective):
     form "all": every image is seen in all four; the upright quarter is shared with the supervised loss. form "one": in
     one, so that it costs no more than the supervised loss alone; it is upright with probability β + (1 − β)/4, β being
     `upright` (None: the 0.9 of JiGen's puzzles), and `views.ordered` says which ones are.
+    head "linear" stands on the pooled features; "block" is a residual block on the unpooled map and a cosine classifier
+    (Gidaris et al., ICCV 2019, section 4.1), for backbones that give a map.
     """
 
     name: ClassVar[str] = "rotation"
     needs: ClassVar[Need] = Need.PIXELS
 
     def __init__(
-        self, encoder: Encoder, info: Info, *, form: Literal["all", "one"] = "all", upright: Fraction | None = None
+        self,
+        encoder: Encoder,
+        info: Info,
+        *,
+        form: Literal["all", "one"] = "all",
+        upright: Fraction | None = None,
+        head: Literal["linear", "block"] = "linear",
     ):
         super().__init__(encoder, info)
         if form == "all":
             refuse_options(type(self), "form=one", upright=upright)
         self.form, self.upright = form, _UPRIGHT if upright is None else upright
-        self.head = nn.Linear(encoder.dim, 4)
+        self.on_map = head == "block"
+        self.head = ResidualHead(_channels(encoder, info), 4) if self.on_map else nn.Linear(encoder.dim, 4)
+
+    def encode(self, encoder: Encoder, views: Views) -> Tensor:
+        """Return what the head stands on: pooled features (V, D), or the map (V, C, h, w)."""
+        return encoder.map(views.images) if self.on_map else encoder(views.images)
+
+    def pooled(self, encoder: Encoder, features: Tensor) -> Tensor:
+        """Return the pooled features, those of the map where the head stands on that."""
+        return encoder.pool(features) if self.on_map else features
 
     def views(self, batch: Batch, clock: Clock) -> Views:
         """Turns of the task's own view: (4B, 3, S, S), upright quarter first; form "one": (B, 3, S, S)."""
@@ -75,3 +94,17 @@ class Rotation(Objective):
         """Return the entropy of the turns, which is the loss of a model that knows their frequencies alone."""
         other = (1 - (self.upright if self.form == "one" else 0)) / 4
         return -sum(p * math.log(p) for p in (1 - 3 * other, other, other, other) if p > 0)
+
+
+@torch.no_grad()
+def _channels(encoder: Encoder, info: Info) -> int:
+    """Return the channels of the encoder's map; UserError where it gives none."""
+    if getattr(encoder, "unpooled_dims", 0) != 4:
+        raise UserError(
+            "objectives.rotation.head=block stands on an unpooled map, which this backbone does not give; choose a "
+            "convolutional --backbone, or head=linear"
+        )
+    training = encoder.training
+    channels = encoder.eval().map(torch.full((1, 3, info.image_size, info.image_size), 0.5)).shape[1]
+    encoder.train(training)
+    return int(channels)

@@ -14,6 +14,7 @@ from uda.clock import Clock
 from uda.ssl.functional import entropy
 from uda.tasks.dg import DomainGeneralization
 from uda.tasks.dg.task import ESTIMATE, fold
+from uda.tasks.supervised import joined
 
 CLOCK = Clock(3, 20, seed=0)
 
@@ -102,7 +103,7 @@ def test_with_adapt_the_target_joins_the_puzzle_and_its_entropy_is_minimized() -
     seen = passes(task)
     losses = task(own, "all", CLOCK)
     assert seen == [2 * BATCH]
-    joint = task._joint(own["source"], own["target"])
+    joint = joined(own["source"], own["target"], N_SOURCE)
     assert joint.index[BATCH:].tolist() == (own["target"].index + N_SOURCE).tolist()
     views = task.objectives[0].views(joint, CLOCK)
     logits = task.method.classifier(task.encoder(views.images))[BATCH:][views.ordered[BATCH:]]

@@ -66,14 +66,14 @@ def test_a_test_split_is_tested_on_where_it_is_labelled() -> None:
 
 @pytest.mark.parametrize("labels", [np.full(24, -1), np.zeros(24, dtype=int)])
 def test_fewer_than_two_classes_are_refused(labels: np.ndarray) -> None:
-    with pytest.raises(UserError, match="probing wants labelled images of at least two classes; name a folder with"):
+    with pytest.raises(UserError, match="labelled images of at least two classes are needed; name a folder with"):
         check_classes(labels)
     with pytest.raises(UserError, match="at least two classes"):
         probe(labels=labels)
 
 
 def test_classes_of_one_image_leave_none_to_test_on() -> None:
-    with pytest.raises(UserError, match="probing wants a second image of some class to test on; add images, or a"):
+    with pytest.raises(UserError, match="a second image of some class is needed to test on; add images, or a"):
         held_out(np.array([0, 1, 2, -1]))
 
 

@@ -57,7 +57,7 @@ def corrupt(
     ice is generated. Raises UserError for what does not exist, ValueError for tensors of another shape or type.
     """
     constants = _checked(images, name, severity, preset, jpeg_quality)
-    part = max(1, len(images)) if name == "jpeg_compression" else _part(images)
+    part = _part(images, name)
     if index is None:
         index = torch.arange(len(images), device=images.device)
     if index.shape != (len(images),):
@@ -92,9 +92,11 @@ def _checked(images: Tensor, name: str, severity: int, preset: str, jpeg_quality
     return PRESETS[preset][name][severity - 1]
 
 
-def _part(images: Tensor) -> int:
+def _part(images: Tensor, name: str) -> int:
     """Return how many images are corrupted at a time."""
     pixels = _PIXELS_CPU if images.device.type == "cpu" else _PIXELS
+    if name in ("pixelate", "jpeg_compression"):  # computed in bytes, not in floats
+        pixels *= 2
     return max(1, pixels // (images.shape[2] * images.shape[3]))
 
 

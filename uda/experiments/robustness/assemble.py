@@ -19,6 +19,7 @@ from uda.ssl.views import OrGiven
 from uda.tasks import find_method
 from uda.tasks.robustness import OneClass, OneClassTask, Robust, RobustData
 
+_NOISE_RATE = 0.4
 _THUMBNAIL = 8  # pixels of a side of what instance-dependent noise tells images by
 
 
@@ -55,7 +56,7 @@ def robust_data(recipe: RobustnessRecipe, loaded: Loaded, inputs: Inputs, seed: 
             small = loaded.pool.train.images.square(np.arange(len(table)), _THUMBNAIL, recipe.data.fit)
             features = small.flatten(1).numpy().astype(np.float32)
         given = noisy_labels(
-            given, len(table.classes), recipe.data.noise, recipe.data.noise_rate, seed, features, table.classes
+            given, len(table.classes), recipe.data.noise, noise_rate(recipe), seed, features, table.classes
         )
     if test is None or inputs.test is None:
         tested: Images = Subset(inputs.pool, rows.tested)
@@ -63,6 +64,11 @@ def robust_data(recipe: RobustnessRecipe, loaded: Loaded, inputs: Inputs, seed: 
     else:
         tested, test_labels = inputs.test, test.table.labels
     return RobustData(inputs.pool, given, table.labels, rows.validation, tested, test_labels, table.classes)
+
+
+def noise_rate(recipe: RobustnessRecipe) -> float:
+    """Return how many labels go wrong where some do."""
+    return _NOISE_RATE if recipe.data.noise_rate is None else recipe.data.noise_rate
 
 
 def tested_rows(recipe: RobustnessRecipe, loaded: Loaded) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,13 @@ from torch import Tensor
 
 from uda.attacks import Norm
 from uda.datasets.corruptions import COMMON, NAMES
-from uda.datasets.published_corruptions import published_corruptions
+from uda.datasets.published_corruptions import PublishedPart, published_corruptions
 from uda.datasets.sampling import spread, stratified
 from uda.datasets.streams import Images, Subset
 from uda.errors import UserError, unknown_name
 from uda.metrics import ALEXNET, ALEXNET_CLEAN
 from uda.probes.robustness import (
+    AUTO,
     KINDS,
     Baseline,
     Corrupted,
@@ -52,6 +54,8 @@ class Seen:
 def plan_of(recipe: ExaminationRecipe, batch_size: int = 128) -> Plan:
     """Return what is done to test images beside corruptions; UserError for an attack that does not exist."""
     radii: dict[Norm, list[float]] = {"linf": recipe.eps, "l2": recipe.eps_l2}
+    if recipe.attacks and not any(radii.values()):
+        raise UserError("attacks want a radius: give report.eps (or report.eps_l2), or report.attacks=[] for none")
     attacks = [
         NamedAttack(name, levels, norm, recipe.restarts if name.startswith("pgd") else 1)
         for name in recipe.attacks
@@ -59,6 +63,16 @@ def plan_of(recipe: ExaminationRecipe, batch_size: int = 128) -> Plan:
         for levels in radii[norm]
     ]
     return Plan(attacks, recipe.attacked, batch_size)
+
+
+def check_autoattack(recipe: ExaminationRecipe, n_classes: int) -> None:
+    """Refuse AutoAttack, before anything is trained, where it is not installed or the classes are too few."""
+    if AUTO not in recipe.attacks:
+        return
+    if find_spec("pyautoattack") is None:
+        raise UserError("AutoAttack needs the library pyautoattack: pip install 'uda-ssl[attacks]'")
+    if n_classes < 4:
+        raise UserError(f"AutoAttack needs at least 4 classes, not {n_classes}: use pgd-N with report.restarts")
 
 
 def corruption_names(recipe: ExaminationRecipe) -> tuple[str, ...]:
@@ -76,25 +90,42 @@ def preset_of(recipe: ExaminationRecipe, image_size: int) -> str:
     return recipe.preset if recipe.preset != "auto" else "cifar" if image_size <= 64 else "imagenet"
 
 
-def corrupted_of(recipe: ExaminationRecipe, images: Images, labels: np.ndarray, size: int) -> Corrupted | None:
+def corrupted_of(
+    recipe: ExaminationRecipe, images: Images, labels: np.ndarray, size: int, class_names: tuple[str, ...]
+) -> Corrupted | None:
     """Return the corrupted images: made of the test images, or read as published; None where none are asked for."""
     names = corruption_names(recipe)
     if not names:
         return None
     if recipe.corrupted is not None:
         every = published_corruptions(recipe.corrupted, None if set(names) == set(NAMES) else names)
-        parts = {(part.name, part.severity): part for part in every if part.severity in recipe.severities}
-        highest = max(int(part.labels.max()) for part in parts.values())
-        if highest > labels.max():
-            raise UserError(
-                f"'{recipe.corrupted}' has labels up to {highest} and the test images {int(labels.max()) + 1} classes; "
-                "name the published corruptions of the same data set"
-            )
-        return Published(parts, size, recipe.images)
+        parts = [_numbered(part, class_names) for part in every if part.severity in recipe.severities]
+        found = Published({(part.name, part.severity): part for part in parts}, size, recipe.images)
+        found.at(parts[0].name, parts[0].severity)[0].batch(np.arange(1))  # images of another size are found out now
+        return found
     preset = preset_of(recipe, size)
     return Generated(
         images, labels, names, recipe.severities, preset, legacy=recipe.legacy, jpeg_quality=recipe.jpeg_quality
     )
+
+
+def _numbered(part: PublishedPart, class_names: tuple[str, ...]) -> PublishedPart:
+    """Return a published part whose labels are places in class_names; UserError for classes not among these."""
+    if part.classes is None:
+        if int(part.labels.max()) >= len(class_names):
+            raise UserError(
+                f"the published corruptions have labels up to {int(part.labels.max())}, and there are "
+                f"{len(class_names)} classes; name those of the same data set"
+            )
+        return part
+    strange = [name for name in part.classes if name not in class_names]
+    if strange:
+        raise UserError(
+            f"the published corruptions have a class '{strange[0]}', which is not among {', '.join(class_names[:5])}, "
+            "…; name those of the same data set"
+        )
+    places = np.array([class_names.index(name) for name in part.classes])
+    return replace(part, labels=places[part.labels], classes=class_names)
 
 
 def baseline_of(recipe: ExaminationRecipe, image_size: int) -> Baseline | None:
@@ -121,6 +152,7 @@ def examined(
     recipe: ExaminationRecipe,
     test: tuple[Images, np.ndarray],
     size: int,
+    class_names: tuple[str, ...],
     validation: tuple[Images, np.ndarray] | None = None,
     training: tuple[Images, np.ndarray] | None = None,
     near: Mapping[str, Images] | None = None,
@@ -143,7 +175,7 @@ def examined(
     return Examined(
         sample,
         labels,
-        corrupted_of(recipe, sample, labels, size),
+        corrupted_of(recipe, sample, labels, size, class_names),
         validation if validation is not None and len(validation[1]) else None,
         training,
         {name: _some(other, _OTHERS) for name, other in (near or {}).items()},

@@ -14,12 +14,13 @@ from uda.experiments.content import accuracy_differences
 from uda.experiments.experiment import Experiment, SeedResult, Settings, loop_options
 from uda.experiments.parts import batch_warnings, check_objectives, check_sizes, given_by, write_backbone
 from uda.experiments.predict import predictions_table
-from uda.experiments.robustness.assemble import Inputs, build_task, prepare_inputs, robust_data, tested_rows
+from uda.experiments.robustness.assemble import Inputs, build_task, noise_rate, prepare_inputs, robust_data, tested_rows
 from uda.experiments.robustness.classifier import check_classifier, give_classifier
 from uda.experiments.robustness.estimate import time_line
 from uda.experiments.robustness.examination import (
     Seen,
     baseline_of,
+    check_autoattack,
     corruption_names,
     examined,
     plan_of,
@@ -58,6 +59,10 @@ class RobustnessExperiment(Experiment):
         check_sizes(recipe)
         if recipe.method["name"] == OneClass.name:
             check_one_class(recipe)
+        if recipe.data.noise == "none" and recipe.data.noise_rate is not None:
+            raise UserError(
+                "data.noise_rate says how many labels go wrong; say how by data.noise=symmetric, or leave it out"
+            )
         plan_of(recipe.report)
         corruption_names(recipe.report)
         baseline_of(recipe.report, recipe.data.image_size)
@@ -65,6 +70,7 @@ class RobustnessExperiment(Experiment):
     def find(self, recipe: RobustnessRecipe, settings: Settings) -> Found:
         """Find the images and the weights, and what the backbone gives to objectives."""
         found = find_images(recipe.data, settings.download)
+        check_autoattack(recipe.report, len(found.pool.table.classes))
         check_classifier(recipe, found.pool.table.classes)
         encoder = create_encoder(recipe.encoder.backbone, recipe.encoder.weights, recipe.data.image_size)
         find_method("robustness", recipe.method["name"])(encoder, 2, **recipe.method_options)
@@ -91,7 +97,7 @@ class RobustnessExperiment(Experiment):
         """Return the method's name with its objectives and the noise of its labels."""
         name = "+".join([recipe.method["name"], *recipe.objectives]) if recipe.training.steps else "as it comes"
         name += f" of {recipe.method['normal']}" if recipe.method.get("normal") else ""
-        noise = f"{recipe.data.noise} noise {recipe.data.noise_rate:g}" if recipe.data.noise != "none" else ""
+        noise = f"{recipe.data.noise} noise {noise_rate(recipe):g}" if recipe.data.noise != "none" else ""
         return f"{name} ({noise})" if noise else name
 
     def origin(self, task: Robust, inputs: Inputs) -> str:
@@ -201,6 +207,7 @@ def images_of(recipe: RobustnessRecipe, task: Robust, loaded: Loaded, inputs: In
         recipe.report,
         (seen(data.test_images), data.test_labels),
         recipe.data.image_size,
+        data.class_names,
         (seen(Subset(data.images, data.validation)), data.true_labels[data.validation]),
         (seen(Subset(data.images, learned)), data.labels[learned]),
         {} if inputs.near is None or loaded.near is None else {loaded.near.table.name: seen(inputs.near)},

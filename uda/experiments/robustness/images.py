@@ -1,5 +1,6 @@
 """From the names in a recipe to the images of a robustness run: a pool, and images of no known class beside it."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from uda.datasets.folders import summary
 from uda.datasets.resolve import resolve
 from uda.datasets.sampling import held_out
 from uda.datasets.table import ImageTable
+from uda.errors import UserError
 from uda.experiments.parts import Domain, load_domain
 from uda.experiments.pool import PoolFound, PoolLoaded, find_pool, load_pool
 from uda.sections import NoisyRecipe
@@ -78,22 +80,32 @@ class Rows:
 def find_images(recipe: NoisyRecipe, download: bool = False) -> Found:
     """Find the pool and the other sets; UserError says what is missing and what to do."""
     pool = find_pool(recipe, download)
-    near, far = (_other(name, recipe, download) for name in (recipe.near, recipe.far))
+    near, far = (_other(kind, name, recipe, download) for kind, name in (("near", recipe.near), ("far", recipe.far)))
     lines = [*pool.lines, *(f"{kind}: {summary(table)}" for kind, table in (("near", near), ("far", far)) if table)]
     rows = rows_of(pool.table.labels, pool.test is not None, recipe.validation)
     if pool.test is None:
         lines.append(f"tested on: {counted(len(rows.tested), 'image')}, a fifth of each class kept from training")
-    lines.append(
-        f"learned from: {counted(len(rows.learned), 'image')}, {len(rows.validation)} kept for the temperature"
+    kept = (
+        f"{counted(len(rows.validation), 'image')} kept for the temperature"
+        if len(rows.validation)
+        else "none kept for the temperature, which is fitted on halves of the test images"
     )
+    lines.append(f"learned from: {counted(len(rows.learned), 'image')}; {kept}")
+    known = {os.path.abspath(path) for path in (*pool.table.paths, *(pool.test.paths if pool.test else ()))}  # noqa: PTH100
+    for kind, other in (("near", near), ("far", far)):
+        if other is not None and any(os.path.abspath(path) in known for path in other.paths):  # noqa: PTH100
+            raise UserError(f"data.{kind} holds images of {pool.table.name} itself; name images of no known class")
     return Found(pool, near, far, tuple(lines), pool.warnings)
 
 
-def _other(name: str | None, recipe: NoisyRecipe, download: bool) -> ImageTable | None:
+def _other(kind: str, name: str | None, recipe: NoisyRecipe, download: bool) -> ImageTable | None:
     if name is None:
         return None
     root = Path(recipe.root) if recipe.root else None
-    return resolve(name, None, root, download, every_source=True, need_labels=False).source
+    try:
+        return resolve(name, None, root, download, every_source=True, need_labels=False).source
+    except UserError as error:
+        raise UserError(f"data.{kind}: {str(error).removeprefix('--source ')}") from error
 
 
 def rows_of(labels: np.ndarray, own_test: bool, validation: float) -> Rows:

@@ -9,6 +9,7 @@ import pandas as pd
 from uda.experiments.robustness.examination import RESULT
 from uda.metrics import reliability_bins
 from uda.probes.robustness import Findings
+from uda.probes.temperature import BOUNDS
 from uda.report.robustness import RobustnessPage, records, write_robustness_report
 from uda.training.outputs import write_json, write_text
 
@@ -57,6 +58,7 @@ def content_of(findings: Findings) -> dict[str, Any]:
         "ci95_kind": "bootstrap over test images",
         "images": len(findings.clean.right),
         "temperature": findings.temperature,
+        "temperature_fitted_on": findings.fitted_on,
         "baseline": None if findings.baseline is None else findings.baseline.name,
         "clean_error": 1 - findings.clean.accuracy,
         "errors": findings.errors(),
@@ -97,6 +99,16 @@ def texts(findings: Findings, settings: str) -> dict[str, str]:
         if findings.baseline is None
         else f"The mCE divides by the errors of {findings.baseline.name}; 100 is as bad as that."
     )
+    fitted = (
+        "images that were neither trained on nor counted here"
+        if findings.fitted_on == "validation"
+        else "one half of the test images for the other, as no images were kept for it"
+    )
+    bound = (
+        " It is at the end of the range looked through: the images it was fitted on are all named right."
+        if findings.temperature in BOUNDS
+        else ""
+    )
     return {
         "answer": (
             f"On {len(findings.clean.right)} test images. Intervals are bootstraps over images. Figures that end in "
@@ -114,7 +126,7 @@ def texts(findings: Findings, settings: str) -> dict[str, str]:
             "fpr95_out: share of known images called unknown when 95 % of the others are."
         ),
         "calibration": (
-            "Whether the model is as often right as it says. The temperature divides the logits; it is fitted on "
-            "images that were neither trained on nor counted here, and changes no answer."
+            f"Whether the model is as often right as it says. The temperature divides the logits; it is fitted on "
+            f"{fitted}, and changes no answer.{bound}"
         ),
     }

@@ -4,10 +4,11 @@ from uda.probes.robustness.corrupted import Corrupted, CorruptedImages, Generate
 from uda.probes.robustness.examine import examine
 from uda.probes.robustness.findings import Attacked, Baseline, Findings, Judged, Told, metric_name
 from uda.probes.robustness.noise_sets import KINDS, NoiseImages
-from uda.probes.robustness.plan import Examined, NamedAttack, Plan
+from uda.probes.robustness.plan import AUTO, Examined, NamedAttack, Plan
 from uda.probes.robustness.subject import ClassMapped, Outputs, Subject, outputs
 
 __all__ = [
+    "AUTO",
     "KINDS",
     "Attacked",
     "Baseline",

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from uda.attacks import frozen
 from uda.datasets.sampling import stratified
 from uda.datasets.streams import Subset
 from uda.metrics import auroc_interval, calibration_metrics, ood_metrics
@@ -33,6 +34,7 @@ def examine(
     return Findings(
         clean,
         float(temperatures.mean()),
+        "halves" if data.validation is None else "validation",
         [
             ("clean", test.probabilities, data.labels),
             ("clean, with the temperature", scaled(test.logits, temperatures), data.labels),
@@ -101,19 +103,14 @@ def corrupted(
 def attacked(subject: Subject, data: Examined, rows: np.ndarray, attack: NamedAttack, plan: Plan, say: Say) -> Attacked:
     """Return which of those rows are still right under an attack; its random starts depend on the row alone."""
     say(f"attack: {attack.name}, {attack.norm}, eps {attack.levels:g}/255")
-    training = subject.training
-    subject.eval()
     right = []
-    for some, pixels in batches(Subset(data.images, rows), plan.batch_size):
-        index = torch.from_numpy(rows[some]).to(subject.device)
-        views, labels = (
-            to_float(pixels.to(subject.device)),
-            torch.from_numpy(data.labels[rows[some]]).to(subject.device),
-        )
-        found = attack(subject, views, labels, plan.seed, index)
-        with torch.no_grad():
-            right.append((subject(found).argmax(1) == labels).cpu().numpy())
-    subject.train(training)
+    with frozen(subject):
+        for some, pixels in batches(Subset(data.images, rows), plan.batch_size):
+            index = torch.from_numpy(rows[some]).to(subject.device)
+            labels = torch.from_numpy(data.labels[rows[some]]).to(subject.device)
+            found = attack(subject, to_float(pixels.to(subject.device)), labels, plan.seed, index)
+            with torch.no_grad():
+                right.append((subject(found).argmax(1) == labels).cpu().numpy())
     return Attacked(attack.name, attack.norm, attack.levels, attack.steps, attack.restarts, np.concatenate(right))
 
 

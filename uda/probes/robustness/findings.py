@@ -71,12 +71,14 @@ class Baseline:
 class Findings:
     """Everything a report shows.
 
-    temperature: the one fitted, the mean of two where it is fitted on halves; clean_attacked: (n,) bool, which of the
-    attacked images are right without an attack; diagrams: probabilities (N, K) and labels (N,) to draw, by title.
+    temperature: the one fitted, the mean of two where it is fitted on halves; fitted_on: "validation" or "halves";
+    clean_attacked: (n,) bool, which of the attacked images are right without an attack; diagrams: probabilities (N, K)
+    and labels (N,) to draw, by title.
     """
 
     clean: Judged
     temperature: float
+    fitted_on: str = "validation"
     diagrams: Sequence[tuple[str, np.ndarray, np.ndarray]] = ()
     corruptions: Sequence[Judged] = ()
     attacks: Sequence[Attacked] = ()

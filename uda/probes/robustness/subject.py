@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from uda.attacks import frozen
 from uda.datasets.streams import Images
 from uda.probes.ood import by_image
 from uda.ssl.rotation import rotate_four_ways
@@ -26,7 +27,15 @@ class Subject(nn.Module):
 
     def forward(self, views: Tensor) -> Tensor:
         """Return logits (B, K)."""
-        encoded = self.encoder(views)
+        return self.named(self.encode(views))
+
+    def encode(self, views: Tensor) -> Tensor:
+        """Return what the first half makes of views, which are given in the precision of its weights."""
+        first = next((p for p in self.parameters() if p.is_floating_point()), None)
+        return self.encoder(views if first is None else views.to(first.dtype))
+
+    def named(self, encoded: Tensor) -> Tensor:
+        """Return the logits of what the first half gave."""
         return encoded if self.classifier is None else self.classifier(encoded)
 
     @property
@@ -67,24 +76,22 @@ def batches(images: Images, size: int) -> Iterator[tuple[np.ndarray, Tensor]]:
 
 @torch.no_grad()
 def outputs(subject: Subject, images: Images, batch_size: int = 128, details: bool = False) -> Outputs:
-    """Ask a model, in evaluation mode, about images as it is to see them, (N, 3, S, S) uint8.
+    """Ask a model, in evaluation mode and then as it was, about images as it is to see them, (N, 3, S, S) uint8.
 
     details: features and turns as well, for which each image is seen four times more.
     """
-    training, device = subject.training, subject.device
-    subject.eval()
     logits: list[Tensor] = []
     features: list[Tensor] = []
     turned: list[Tensor] = []
-    for _, pixels in batches(images, batch_size):
-        views = to_float(pixels.to(device))
-        encoded = subject.encoder(views)
-        logits.append(_kept(encoded if subject.classifier is None else subject.classifier(encoded)))
-        if details and subject.classifier is not None:
-            features.append(_kept(encoded))
-        if details and subject.turns is not None:
-            turned.append(_kept(by_image(subject.turns(subject.encoder(rotate_four_ways(views)[0])), 4)))
-    subject.train(training)
+    with frozen(subject):
+        for _, pixels in batches(images, batch_size):
+            views = to_float(pixels.to(subject.device))
+            encoded = subject.encode(views)
+            logits.append(_kept(subject.named(encoded)))
+            if details and subject.classifier is not None:
+                features.append(_kept(encoded))
+            if details and subject.turns is not None:
+                turned.append(_kept(by_image(subject.turns(subject.encode(rotate_four_ways(views)[0])), 4)))
     if not logits:
         raise ValueError("there are no images to ask about")
     return Outputs(torch.cat(logits), torch.cat(features) if features else None, torch.cat(turned) if turned else None)

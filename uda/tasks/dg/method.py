@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from uda.clock import Clock
 from uda.random import uniform
@@ -16,6 +16,7 @@ __all__ = ["Method", "Sample", "partners"]
 class Method(SupervisedMethod):
     """Cross-entropy on all source domains together; subclasses add what generalizes better."""
 
+    classifier: nn.Linear
     fewest_domains: ClassVar[int] = 1
     """Source domains below which it has nothing to do."""
 

@@ -17,7 +17,7 @@ from uda.ssl.functional import entropy
 from uda.ssl.objective import Objective
 from uda.ssl.views import NoAugmentation
 from uda.tasks.dg.method import Method
-from uda.tasks.supervised import Sample, Shared, Supervised
+from uda.tasks.supervised import Sample, Shared, Supervised, joined
 
 ESTIMATE = "leave_one_out_accuracy"
 """The column of the history that leave-one-domain-out selection chooses by."""
@@ -104,16 +104,12 @@ class DomainGeneralization(Supervised):
         source, target = batches["source"], batches.get("target")
         assert source.labels is not None
         sample = Sample(source.labels, self.domain_of[source.index], source.index)
-        auxiliary, shared = self.auxiliary(source if target is None else self._joint(source, target), clock)
+        seen = source if target is None else joined(source, target, len(self.data.source))
+        auxiliary, shared = self.auxiliary(seen, clock)
         losses = self.supervised(shared, source, sample, clock)
         if target is not None:
             losses["target_entropy"] = self.entropy_weight * self._target_entropy(shared, len(source), target, clock)
         return losses | auxiliary
-
-    def _joint(self, source: Batch, target: Batch) -> Batch:
-        """Return one batch for the objectives; the target's rows are counted on after the source's."""
-        index = torch.cat([source.index, target.index + len(self.data.source)])
-        return Batch(torch.cat([source.images, target.images]), index, None, source.domain)
 
     def _target_entropy(self, shared: Shared | None, n_source: int, target: Batch, clock: Clock) -> Tensor:
         """Return the mean entropy of the classes of target images, of a puzzle's those in order."""

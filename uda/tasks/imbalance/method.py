@@ -23,6 +23,7 @@ class Method(SupervisedMethod):
     """Whether the class loss is part of the first stage."""
     second_stage: float = 0.0
     """Which share of the steps the second stage takes, in which the classifier learns and the backbone rests."""
+    classifier: nn.Linear
     counts: Tensor
 
     def __init__(self, encoder: Encoder, counts: Tensor):

@@ -64,7 +64,7 @@ def _spoken(share: str) -> str:
 def check_classes(labels: np.ndarray) -> None:
     """Refuse labels (N,), −1 where an image has none, of fewer than two classes."""
     if len(np.unique(labels[labels >= 0])) < 2:
-        raise UserError("probing wants labelled images of at least two classes; name a folder with class folders")
+        raise UserError("labelled images of at least two classes are needed; name a folder with class folders")
 
 
 def held_out(labels: np.ndarray) -> np.ndarray:
@@ -77,7 +77,7 @@ def held_out(labels: np.ndarray) -> np.ndarray:
     rows = np.flatnonzero(labels >= 0)
     held: np.ndarray = rows[held_out_rows(torch.from_numpy(labels[rows]), seed=0).numpy()]
     if not len(held):
-        raise UserError("probing wants a second image of some class to test on; add images, or a folder called test")
+        raise UserError("a second image of some class is needed to test on; add images, or a folder called test")
     return held
 
 

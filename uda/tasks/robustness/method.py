@@ -16,6 +16,7 @@ Ascend = Callable[[Tensor, float], Callable[[Tensor], Tensor]]
 class Method(SupervisedMethod):
     """Cross-entropy on images as they come; subclasses say what robustness is trained by."""
 
+    classifier: nn.Linear
     attacks: ClassVar[bool] = False
     """Whether `attacked` takes the place of the images, for the class loss and for the objectives."""
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from uda.clock import Clock
 from uda.nn.encoder import Encoder
+from uda.nn.heads import ScaledCosineClassifier
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Method(nn.Module):
     name: ClassVar[str]
     shares_pass: ClassVar[bool] = True
     """Whether the features of an objective's plain images will do: not where it changes what the encoder computes."""
+
+    classifier: nn.Linear | ScaledCosineClassifier
 
     def __init__(self, encoder: Encoder, n_classes: int):
         super().__init__()

@@ -91,7 +91,7 @@ class Supervised(Task):
             losses[str(objective.name)] = weight * loss.value
             self._carries.append((objective, loss.carry))
             if shared is None and self.method.shares_pass:
-                shared = self._plain(features, views)
+                shared = self._plain(objective.pooled(self.encoder, features), views)
         return losses, shared
 
     def _plain(self, features: Tensor, views: Views) -> Shared | None:
@@ -134,7 +134,7 @@ class Supervised(Task):
             logits.append(self.method.classifier(encoded).float().cpu())
         self.train(training)
         if not features:
-            n_classes = self.method.classifier.out_features
+            n_classes = len(self.method.classifier.weight)
             nothing = np.empty((0, self.encoder.dim), np.float32)
             return Answer(nothing, np.empty((0, n_classes), np.float32), np.empty(0), np.inf)
         all_logits = torch.cat(logits)
@@ -146,3 +146,9 @@ class Supervised(Task):
         for first in range(0, len(images), batch_size):
             rows = np.arange(first, min(first + batch_size, len(images)))
             yield self.augment.plain(images.batch(rows).to(self.threshold.device))
+
+
+def joined(own: Batch, further: Batch, rows: int) -> Batch:
+    """Return one batch for the objectives; rows of the further images are counted on after the `rows` of ours."""
+    index = torch.cat([own.index, further.index + rows])
+    return Batch(torch.cat([own.images, further.images]), index, None, own.domain)

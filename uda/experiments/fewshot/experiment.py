@@ -1,0 +1,168 @@
+"""Few-shot boosting, as an experiment."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from uda.datasets.sampling import spread
+from uda.errors import UserError, unknown_name
+from uda.experiments.content import accuracy_differences
+from uda.experiments.experiment import Experiment, SeedResult, Settings
+from uda.experiments.fewshot.assemble import Inputs, build_task, fewshot_data, prepare_inputs, protocol_of
+from uda.experiments.fewshot.images import Found, Loaded, find_classes, load_classes
+from uda.experiments.parts import batch_warnings, check_objectives, check_sizes, given_by, thumbnails, write_backbone
+from uda.experiments.seed import page_frame, seed_frame
+from uda.metrics import accuracy_interval
+from uda.nn.encoder import TimmEncoder, create_encoder
+from uda.probes.episodes import CLASSIFIERS, sample_episodes
+from uda.recipe import FewshotRecipe
+from uda.report.fewshot import FewshotReport, write_fewshot_report
+from uda.ssl import Need
+from uda.tasks import find_method
+from uda.tasks.fewshot import Fewshot
+from uda.training.history import History
+
+_SHOWN = 1500
+
+
+class FewshotExperiment(Experiment):
+    """Base classes, a method with objectives, and novel classes told by a few images each."""
+
+    headline: ClassVar[str] = "novel_accuracy_1"
+
+    def check(self, recipe: FewshotRecipe) -> None:
+        """Refuse parts that do not fit together."""
+        if recipe.encoder.freeze or recipe.encoder.adapter:
+            raise UserError(
+                "few-shot training moves the backbone; leave --freeze and encoder.adapter out, or test features as "
+                "they come with --steps 0"
+            )
+        if recipe.episodes.classifier not in CLASSIFIERS:
+            named = recipe.episodes.classifier
+            raise unknown_name("episode classifier", named, CLASSIFIERS, "set one by episodes.classifier")
+        if len(set(recipe.episodes.shots)) < len(recipe.episodes.shots):
+            raise UserError(f"episodes.shots={recipe.episodes.shots} has a number twice; name each once")
+        if recipe.data.unlabelled is not None and not recipe.objectives:
+            raise UserError("--unlabelled images join the self-supervised objectives; add one by --objective")
+        check_sizes(recipe)
+
+    def find(self, recipe: FewshotRecipe, settings: Settings) -> Found:
+        """Find the classes and the weights, and that there is enough for episodes of both trainings and tests."""
+        found, own = find_classes(recipe.data, settings.download), protocol_of(recipe)
+        for shots in own.shots:
+            sample_episodes(found.novel.labels, 1, own.ways, shots, own.queries, own.seed, own.unlabelled)
+        encoder = create_encoder(recipe.encoder.backbone, recipe.encoder.weights, recipe.data.image_size)
+        made = find_method("fewshot", recipe.method["name"])(encoder, len(found.base.classes), **recipe.method_options)
+        made.sampler(found.base.labels, recipe.training.batch_size, 0)(0)
+        labels = Need.NOTHING if recipe.data.unlabelled else Need.LABELS
+        given = Need.INDEX | Need.PIXELS | labels | given_by(encoder)
+        check_objectives(recipe, given, f"task 'fewshot' with backbone '{recipe.encoder.backbone}'")
+        warnings = [*found.warnings, *batch_warnings(recipe, len(found.base))]
+        if recipe.encoder.weights != "none" and not (recipe.encoder.weights and Path(recipe.encoder.weights).exists()):
+            warnings.append(
+                "the pretrained weights may have learned the novel classes already; --weights none starts from none"
+            )
+        return replace(found, warnings=tuple(warnings))
+
+    def load(self, found: Found, recipe: FewshotRecipe, settings: Settings) -> Loaded:
+        """Decode the images."""
+        return load_classes(found, recipe.data, settings.progress)
+
+    def prepare(self, recipe: FewshotRecipe, loaded: Loaded, settings: Settings) -> Inputs:
+        """Lay out squares."""
+        return prepare_inputs(recipe, loaded, settings)
+
+    def build(self, recipe: FewshotRecipe, loaded: Loaded, inputs: Inputs, seed: int) -> Fewshot:
+        """Return the task with its initial weights."""
+        return build_task(recipe, fewshot_data(recipe, loaded, inputs), seed)
+
+    def label(self, recipe: FewshotRecipe) -> str:
+        """Return the method's name with its objectives."""
+        name = "+".join([recipe.method["name"], *recipe.objectives]) if recipe.training.steps else "as it comes"
+        return f"{name} (with unlabelled images)" if recipe.data.unlabelled else name
+
+    def origin(self, task: Fewshot, inputs: Inputs) -> str:
+        """Return where the backbone's weights came from."""
+        assert isinstance(task.encoder, TimmEncoder)
+        return task.encoder.origin
+
+    def content(self, folder: Path, recipe: FewshotRecipe, loaded: Loaded, task: Fewshot, seed: int) -> dict[str, Any]:
+        """Return the figures of the novel classes: of every classifier, and of every class."""
+        chosen, device, ci95 = task.protocol.classifier, task.threshold.device, {}
+        for one in task.tested:
+            found = one.by_classifier[chosen]
+            half = found.ci95
+            ends = None if half is None else [max(0.0, found.mean - half), min(1.0, found.mean + half)]
+            ci95[f"novel_accuracy_{one.shots}"] = ends
+        right = task.last_right["base_accuracy"]
+        base = accuracy_interval(right, np.ones(len(right), dtype=bool))
+        ci95["base_accuracy"] = None if base.low is None or base.high is None else [base.low, base.high]
+        kind = "1.96 standard errors over episodes; of base_accuracy a bootstrap over images"
+        frame = seed_frame(recipe, self.label(recipe), seed, loaded, task.last_metrics, ci95, kind, device)
+        images = {"base": len(loaded.base.table), "novel": len(loaded.novel.table), "held_out": len(task.data.held_out)}
+        return frame | {
+            "source": loaded.base.table.name,
+            "target": loaded.novel.table.name,
+            "novel_classes": list(task.data.novel_names),
+            "images": images | {"unlabelled": 0 if loaded.unlabelled is None else len(loaded.unlabelled.table)},
+            "by_classifier": {
+                str(one.shots): {
+                    name: {"accuracy": found.mean, "ci95": found.ci95} for name, found in one.by_classifier.items()
+                }
+                for one in task.tested
+            },
+            "per_class": {
+                str(one.shots): {
+                    task.data.novel_names[number]: accuracy
+                    for number, accuracy in one.by_classifier[chosen].per_class(one.episodes.classes).items()
+                }
+                for one in task.tested
+            },
+        }
+
+    def write(
+        self,
+        folder: Path,
+        recipe: FewshotRecipe,
+        loaded: Loaded,
+        inputs: Inputs,
+        task: Fewshot,
+        content: dict[str, Any],
+    ) -> None:
+        """Write the backbone and the report."""
+        assert isinstance(task.encoder, TimmEncoder)
+        assert task.last_answer is not None
+        write_backbone(folder / "backbone.safetensors", task.encoder)
+        rows = spread(len(loaded.novel.table), _SHOWN)
+        first = task.tested[0].episodes
+        shown = np.concatenate([first.support[0].flatten().numpy(), first.query[0, :, :3].flatten().numpy()])
+        frame = page_frame(recipe, loaded, content, self.origin(task, inputs), task.seed)
+        write_fewshot_report(
+            folder / "report.html",
+            FewshotReport(
+                **frame,
+                history=History(folder / "history.csv", ()).read(),
+                by_classifier=content["by_classifier"],
+                per_class=content["per_class"],
+                ways=task.protocol.ways,
+                classifier=task.protocol.classifier,
+                episodes=task.protocol.episodes,
+                features=task.last_answer.features[rows],
+                labels=task.data.novel_labels[rows],
+                novel_names=task.data.novel_names,
+                example=thumbnails(recipe, loaded.novel, shown).numpy(),
+                example_ways=[task.data.novel_names[int(number)] for number in first.classes[0]],
+                example_shots=int(first.support.shape[2]),
+            ),
+        )
+
+    def over_images(self, ours: SeedResult, theirs: SeedResult) -> Mapping[str, list[float] | None]:
+        """Return the intervals of differences over episodes, where both arms were tested on the same ones."""
+        mine, others = ours.task.last_right, theirs.task.last_right
+        same = ours.content["fingerprints"] == theirs.content["fingerprints"]
+        same &= ours.task.protocol == theirs.task.protocol
+        shared = {name: mine[name] for name in mine if same and name in others and len(mine[name]) == len(others[name])}
+        return accuracy_differences(shared, others, ours.seed)
