@@ -126,9 +126,9 @@ class Imbalanced(Supervised):
         self.last_answer = answer
         self.last_right = right_parts(answer.closed == labels, labels, self.data.counts)
         self.class_accuracies = class_accuracies(labels, answer.closed, len(self.data.class_names))
-        self.last_metrics = tail_metrics(self.class_accuracies, self.data.counts)
-        self.last_metrics |= {"accuracy": float((answer.closed == labels).mean())}
-        return {name: self.last_metrics[name] for name in self.metric_names}
+        self.last_metrics = {"accuracy": float((answer.closed == labels).mean())}
+        self.last_metrics |= tail_metrics(self.class_accuracies, self.data.counts)
+        return dict(self.last_metrics)
 
     def look(self) -> None:
         """Measure how evenly the features of the test images tell classes apart, whatever the classifier makes of it.
