@@ -13,7 +13,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python run.py --task unida
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

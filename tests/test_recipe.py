@@ -21,6 +21,8 @@ from uda.recipe import Recipe, Tree, build, differences
 from uda.ssl import OBJECTIVES
 from uda.tasks.unida import METHODS
 
+ROTATION = {"form": "all", "upright": None, "head": "linear", "weight": 1.0}
+
 
 def from_command(*arguments: str) -> Recipe:
     return build(recipe_layers(parser().parse_args(["--task", "unida", *arguments])))
@@ -123,7 +125,7 @@ def test_defaults_of_a_method_are_its_constructors() -> None:
         "start": 0.0,
         "compat": "paper",
     }
-    assert build([{"objectives": {"rotation": {}}}]).objectives == {"rotation": {"weight": 1.0}}
+    assert build([{"objectives": {"rotation": {}}}]).objectives == {"rotation": ROTATION}
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
@@ -140,7 +142,7 @@ def test_every_objective_has_a_recipe(name: str) -> None:
     "objectives", [["rotation"], "rotation", "[rotation]", {"rotation": ""}, {"rotation": None}, {"rotation": {}}]
 )
 def test_objectives_may_be_written_short(objectives: Any) -> None:
-    assert build([{"objectives": objectives}]).objectives == {"rotation": {"weight": 1.0}}
+    assert build([{"objectives": objectives}]).objectives == {"rotation": ROTATION}
 
 
 @pytest.mark.parametrize("empty", [{}, "", None])

@@ -108,6 +108,10 @@ def baseline_recipe(recipe: Recipe, layers: Sequence[dict[str, Any]], overrides:
         baseline = build([*kept, *changes])
     if baseline.seeds != recipe.seeds:
         raise UserError("--compare cannot change the seeds, for both arms share them; give them by --seeds")
+    if getattr(recipe, "report", None) != getattr(baseline, "report", None):
+        raise UserError(
+            "--compare cannot change report.*, for both arms are examined alike; set these for both by --set"
+        )
     if not differences(recipe, baseline):
         raise UserError(
             "--compare has nothing to compare: the other arm would be the same run; say what it should have instead, "

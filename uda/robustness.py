@@ -12,13 +12,23 @@ from torch import Tensor, nn
 
 from uda.attacks import frozen
 from uda.datasets.packed import SquareImages
+from uda.datasets.resolve import resolve
 from uda.datasets.streams import Images
 from uda.errors import UserError
 from uda.experiments.content import environment
 from uda.experiments.parts import load_domain
-from uda.experiments.pool import find_pool
+from uda.experiments.pool import TEST_SPLITS
 from uda.experiments.predict import InMemory
-from uda.experiments.robustness.examination import Seen, baseline_of, check_autoattack, examined, plan_of, settings_text
+from uda.experiments.robustness.estimate import report_seconds
+from uda.experiments.robustness.examination import (
+    Seen,
+    baseline_of,
+    check_autoattack,
+    examined,
+    plan_of,
+    setting,
+    settings_text,
+)
 from uda.experiments.robustness.outputs import content_of, tables, write_findings
 from uda.experiments.robustness.sample import corrupted_figure
 from uda.places import check_out, choose_device, progress_shown
@@ -27,6 +37,7 @@ from uda.recipe import validated
 from uda.sections import ExaminationRecipe, PoolRecipe
 from uda.ssl.views import NoAugmentation
 from uda.training.outputs import write_json
+from uda.training.timing import duration
 
 Pixels = Tensor | np.ndarray
 Labelled = tuple[Pixels, Sequence[int] | np.ndarray | Tensor]
@@ -62,7 +73,7 @@ class Robustness:
         if out.is_dir() and any(out.iterdir()):
             raise UserError(f"'{out}' is not empty; name a new folder for the report")
         out.mkdir(parents=True, exist_ok=True)
-        content = content_of(self.findings)
+        content = content_of(self.findings, setting(self.recipe, self.image_size))
         frame = {
             "title": self.title,
             "recipe": {"report": self.recipe.model_dump(mode="json")},
@@ -72,7 +83,8 @@ class Robustness:
             "notes": self.notes,
         }
         sample = corrupted_figure(self.examined)
-        write_findings(out, self.findings, frame, settings_text(self.recipe, self.image_size), sample)
+        own = self.recipe, self.image_size
+        write_findings(out, self.findings, frame, settings_text(*own), setting(*own), sample)
         run = {"task": "robustness", "method": self.title, "seeds": [0], "steps": 0, "classes": list(self.class_names)}
         shown = {key: content[key] for key in ("metrics", "ci95", "ci95_kind")}
         write_json(out / "metrics.json", run | shown | {"environment": environment(self.device)})
@@ -131,9 +143,12 @@ def robustness_report(
         names,
         None if validation is None else _given(validation),
         None if training is None else _given(training),
-        *({name: InMemory(_pixels(given, name)) for name, given in (sets or {}).items()} for sets in (near, far)),
+        _others(near),
+        _others(far),
     )
     shown = progress_shown() if progress is None else progress
+    if shown:
+        print(f"the report takes about {duration(report_seconds(subject, found, plan, chosen))}")
     findings = examine(subject, found, plan, baseline_of(recipe, size), print if shown else lambda text: None)
     name = title or type(model).__name__
     return Robustness(findings, found, recipe, name, names, notes, size, chosen)
@@ -199,15 +214,21 @@ def _labelled(
         if image_size is None:
             raise UserError("images from files want an image_size: the pixels of a side that the model takes")
         settings = PoolRecipe(source=str(data), image_size=image_size)
-        found = find_pool(settings)
-        table = found.test or found.table
+        found = resolve(str(data), None, every_source=True, need_labels=False)
+        splits = [found.source_splits[name] for name in TEST_SPLITS if name in found.source_splits]
+        table = splits[0] if splits else found.source  # its classes are those of all splits, in alphabetical order
         if not (table.labels >= 0).any():
             raise UserError(f"{table.name} has no labels to be examined by; give a folder with one folder a class")
         domain = load_domain(table, settings, progress=False)
         squares = SquareImages(domain.images, settings.packed_size, settings.fit)
-        return Seen(squares, NoAugmentation(image_size)), domain.table.labels, table.classes, found.lines
+        notes = (*found.lines, f"examined: {table.name}", *found.warnings, *domain.losses)
+        return Seen(squares, NoAugmentation(image_size)), domain.table.labels, table.classes, notes
     images, labels = _given(data)
     return images, labels, tuple(map(str, range(int(labels.max()) + 1))), ()
+
+
+def _others(sets: Mapping[str, Pixels] | None) -> dict[str, Images]:
+    return {name: InMemory(_pixels(given, name)) for name, given in (sets or {}).items()}
 
 
 def _given(data: Labelled) -> tuple[InMemory, np.ndarray]:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from uda.experiments.content import difference_content, pairs_content
+from uda.experiments.content import difference_content, mean_tree, pairs_content
 from uda.experiments.unida.content import share_of
 from uda.probes.answer import Answer
 
@@ -90,3 +90,14 @@ def test_the_unknown_share_is_none_where_nothing_is_unsure_whatever_the_run_reje
     assert unsure is not None
     assert unsure["estimate"] == 0.5
     assert share_of(sure, published=0.0, seed=0) is None  # scores relative to their mean say nothing of this
+
+
+def test_trees_of_figures_are_averaged_place_by_place() -> None:
+    trees = [
+        {"a": {"x": 1.0, "y": None}, "n": [3, 1], "c": [0.2, 0.4]},
+        {"a": {"x": 2.0, "y": 1.0}, "n": [3, 1], "c": [0.4, 0.4]},
+    ]
+    found = mean_tree(trees)
+    assert found == {"a": {"x": 1.5, "y": None}, "n": [3, 1], "c": [pytest.approx(0.3), 0.4]}
+    assert mean_tree(trees[:1]) == trees[0]
+    assert mean_tree([{"a": 1.0, "b": 2.0}, {"a": 3.0}]) == {"a": 2.0}  # what one lacks has no mean

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 import uda
 from tests.report.reading import read
@@ -105,7 +106,7 @@ def test_a_finished_run_classifies_other_images_and_is_reported_on_again(
     assert harden(pool, tmp_path / "run", steps=0, flags=("--weights", finished)) == 0
     assert "classifier: that of the run" in capsys.readouterr().out
     again, before = metrics_of(tmp_path / "run")["metrics"], metrics_of(finished)["metrics"]
-    shared = ("accuracy", "corruption_accuracy", "pgd-3_linf_16_accuracy", "near_auroc_knn")
+    shared = ("accuracy", "corruption_accuracy", "pgd-3_linf_16_accuracy", "near_auroc_knn", "near_auroc_rotation")
     assert {name: again[name] for name in shared} == {name: before[name] for name in shared}
     other = draw_classes(tmp_path / "other", {"x": 6, "y": 6})
     capsys.readouterr()
@@ -208,9 +209,18 @@ def test_published_corruptions_stand_in_for_our_own(finished: Path, pool: Path, 
     assert found["metrics"]["corruption_accuracy"] == pytest.approx(1 / 3)
     np.save(tmp_path / "labels.npy", np.tile(np.arange(5), 3))
     assert harden(pool, tmp_path / "other", *own, steps=0, flags=("--weights", finished)) == 2
-    np.save(tmp_path / "labels.npy", np.tile(np.arange(3), 5))
-    np.save(tmp_path / "fog.npy", np.zeros((15, 8, 8, 3), dtype=np.uint8))
-    assert harden(pool, tmp_path / "third", *own, steps=0, flags=("--weights", finished)) == 2
+    folders = tmp_path / "folders"
+    for severity in range(1, 6):
+        for name in ("apple", "bird"):
+            path = folders / "fog" / str(severity) / name
+            path.mkdir(parents=True)
+            Image.new("RGB", (SIZE, SIZE)).save(path / "0.png")
+    own = (f"report.corrupted={folders}", *own[1:])
+    assert harden(pool, tmp_path / "third", *own, steps=0, flags=("--weights", finished)) == 0
+    found = json.loads((tmp_path / "third" / "robustness.json").read_text())
+    assert found["metrics"]["corruption_accuracy"] in (0.0, 0.5)  # one answer for two classes of three, by their names
+    (folders / "fog" / "2" / "apple").rename(folders / "fog" / "2" / "zebra")
+    assert harden(pool, tmp_path / "fourth", *own, steps=0, flags=("--weights", finished)) == 2
 
 
 def test_a_pretrained_classifier_is_read_by_a_class_map(
@@ -235,3 +245,39 @@ def test_a_pretrained_classifier_is_read_by_a_class_map(
         assert command(*lite, "--image-size", 64, "--out", tmp_path / "no", "--set", *short) == 2
         assert words in capsys.readouterr().err
         assert not (tmp_path / "no").exists()
+
+
+def test_both_arms_are_examined_alike(pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert harden(pool, tmp_path / "run", flags=("--compare", "report.images=4")) == 2
+    assert "--compare cannot change report.*" in capsys.readouterr().err
+
+
+def test_a_baseline_that_was_examined_otherwise_is_refused(
+    finished: Path, pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = (f"report.baseline={finished}", "report.severities=[5]")
+    assert harden(pool, tmp_path / "run", *own, steps=0, flags=("--weights", finished)) == 2
+    assert "was examined with another severities ([1, 5], not [5])" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_a_saved_run_may_have_learned_from_is_said(
+    finished: Path, pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = ("report.corruptions=[none]", "report.attacks=[]")
+    weights = ("--weights", finished)
+    assert harden(pool, tmp_path / "no", *short, "data.validation=0.5", steps=0, flags=weights) == 2
+    assert "kept data.validation=0.1 of these images" in capsys.readouterr().err
+    part = ("--source", pool / "data" / "train")
+    assert harden(pool, tmp_path / "part", *short, steps=0, flags=(*weights, *part)) == 0
+    assert "warning: these are not just the images that the run" in capsys.readouterr().out
+
+
+def test_one_image_a_class_leaves_no_mahalanobis_distance(pool: Path, tmp_path: Path) -> None:
+    few = draw_classes(tmp_path / "few" / "train", {"apple": 1, "bird": 1}).parent
+    draw_classes(few / "test", {"apple": 2, "bird": 2}, noise=40)
+    short = ("report.corruptions=[none]", "report.attacks=[]")
+    assert harden(pool, tmp_path / "run", *short, steps=1, flags=("--source", few)) == 0
+    metrics = metrics_of(tmp_path / "run")["metrics"]
+    assert "far_auroc_knn" in metrics
+    assert "far_auroc_mahalanobis" not in metrics

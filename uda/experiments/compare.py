@@ -115,6 +115,8 @@ def _differing(ours: Content, theirs: Content) -> str | None:
             return keys[key]
     parts = ours["fingerprints"] | theirs["fingerprints"] if told else {}
     differs = [part for part in parts if ours["fingerprints"].get(part) != theirs["fingerprints"].get(part)]
+    if differs == ["report"]:
+        return "settings of the report"
     return f"{differs[0].replace('_', ' ')} images or labels" if differs else None
 
 

@@ -48,13 +48,28 @@ def summary_content(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         if key in first:
             parts = first[key]
             content[key] = parts and {name: summarize([seed[key][name] for seed in seeds]).mean for name in parts}
-    if "per_class" in first:
-        measured = [name for name in first["per_class"] if name.endswith("accuracy")]  # beside counts, equal for all
-        rows = {name: zip(*(seed["per_class"][name] for seed in seeds), strict=True) for name in measured}
-        content["per_class"] = first["per_class"] | {name: [*map(_mean, values)] for name, values in rows.items()}
+    for key in ("by_classifier", "per_class"):
+        if key in first:
+            content[key] = mean_tree([seed[key] for seed in seeds])
     if "selection" in first:
         content["selection"] = mean_selection([seed["selection"] for seed in seeds])
     return content
+
+
+def mean_tree(trees: Sequence[Any]) -> Any:
+    """Return the mean of trees of figures that are built alike: of mappings, lists and numbers, place by place.
+
+    What is the same in all stays as it is, counts too; a place that is None in one is None.
+    """
+    first = trees[0]
+    if all(tree == first for tree in trees):
+        return first
+    if isinstance(first, Mapping):
+        shared = [name for name in first if all(name in tree for tree in trees)]
+        return {name: mean_tree([tree[name] for tree in trees]) for name in shared}
+    if isinstance(first, list):
+        return [mean_tree(values) for values in zip(*trees, strict=True)]
+    return _mean(trees)
 
 
 def pairs_content(pairs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

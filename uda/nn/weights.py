@@ -5,6 +5,7 @@ the `offline` extra if it carries that model; else the hub; else an error with t
 `--weights none`.
 """
 
+import contextlib
 import importlib.resources
 import urllib.error
 import urllib.request
@@ -155,11 +156,12 @@ def _renamed(name: str, state: dict[str, Tensor], config: dict[str, Any]) -> dic
     """Let timm rename a published file's tensors where they are not its own, as it does after a download."""
     if _first_difference(timm.create_model(name, num_classes=0).state_dict(), state, config) is None:
         return state
-    try:
-        overlay = {"state_dict": state}
-        return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay).state_dict()
-    except (KeyError, RuntimeError):  # a file of something else; the caller names the difference
-        return state
+    overlay = {"state_dict": state}
+    options: tuple[dict[str, Any], ...] = ({}, {"num_classes": 0})  # with its classifier, where the file has one
+    for own in options:
+        with contextlib.suppress(KeyError, RuntimeError):
+            return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **own).state_dict()
+    return state  # a file of something else; the caller names the difference
 
 
 def _hub_cache(name: str, config: dict[str, Any]) -> tuple[dict[str, Tensor], str] | None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.probes.robustness.toy import LABELS, LEFT, RIGHT, Halves, classifier, images
-from uda.datasets.streams import Images
+from uda.datasets.streams import Concatenated, Images
 from uda.experiments.predict import InMemory
 from uda.probes.robustness import (
     KINDS,
@@ -30,6 +30,7 @@ from uda.probes.temperature import fit_temperature
 class Darker:
     """Corruptions by hand: at severity s, the left half loses 20 s gray levels."""
 
+    paired = True
     names = ("darker",)
     severities = (1, 3)
 
@@ -63,6 +64,23 @@ def test_mce_divides_by_the_baseline() -> None:
     assert found.metrics()["relative_mce"] == pytest.approx(31.25)
     low, high = found.intervals()["mce"]
     assert 0 <= low < 75 < high
+
+
+def test_published_images_of_another_number_have_their_own_interval() -> None:
+    class More(Darker):
+        paired = False
+
+        def at(self, name: str, severity: int) -> tuple[Images, np.ndarray]:
+            found, labels = super().at(name, severity)
+            return Concatenated((found, found)), np.tile(labels, 2)
+
+    baseline = Baseline("by hand", {"darker": 0.5}, 0.1)
+    found = examine(subject(), Examined(images(LEFT, RIGHT), LABELS, More()), Plan(), baseline)
+    assert found.metrics()["mce"] == pytest.approx(75)
+    low, high = found.intervals()["mce"]
+    assert low < 75 < high
+    # The clean error is that of other images: it does not vary with them. 0.25 · 100 / 0.4 = 62.5 is taken off.
+    assert found.intervals()["relative_mce"] == pytest.approx(((low * 0.5 - 25) / 0.4, (high * 0.5 - 25) / 0.4))
 
 
 def test_a_half_of_the_test_images_has_the_temperature_of_the_other() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from uda.datasets.streams import Subset
 from uda.errors import UserError
@@ -13,11 +14,14 @@ from uda.layers import read_layer
 from uda.nn.weights import find_classifier, read_tensors
 from uda.probes.linear import fit_linear
 from uda.probes.robustness import ClassMapped
-from uda.recipe import RobustnessRecipe
+from uda.recipe import RobustnessRecipe, build
+from uda.ssl.rotation import Rotation
 from uda.tasks.robustness import Robust
+from uda.training.outputs import write_tensors
 from uda.wording import counted
 
 CLASSIFIER = "classifier.safetensors"
+_TURNS = "turns."
 
 
 def give_classifier(recipe: RobustnessRecipe, task: Robust) -> str:
@@ -35,7 +39,12 @@ def give_classifier(recipe: RobustnessRecipe, task: Robust) -> str:
     run = saved_run(recipe)
     if run is not None:
         state, _ = read_tensors(run / CLASSIFIER)
+        turns = {name.removeprefix(_TURNS): state.pop(name) for name in list(state) if name.startswith(_TURNS)}
         task.method.classifier.load_state_dict(state)
+        if turns:
+            judge = nn.Linear(task.encoder.dim, 4)
+            judge.load_state_dict(turns)
+            task.judges = [judge.to(task.threshold.device)]
         return f"classifier: that of the run '{run}'"
     rows = np.flatnonzero(task.data.labels >= 0)
     images, labels = Subset(task.data.images, rows), task.data.labels[rows]
@@ -46,6 +55,20 @@ def give_classifier(recipe: RobustnessRecipe, task: Robust) -> str:
         task.method.classifier.weight.copy_(probe.weight)
         task.method.classifier.bias.copy_(probe.bias)
     return f"classifier: a linear probe fitted on {counted(len(rows), 'image')} (λ {probe.regularization:g})"
+
+
+def turn_heads(task: Robust) -> list[nn.Linear]:
+    """Return the heads that tell how often an image was turned, on pooled features."""
+    found = [objective.head for objective in task.objectives if type(objective) is Rotation]
+    return [head for head in found if isinstance(head, nn.Linear)]
+
+
+def write_classifier(folder: Path, task: Robust) -> None:
+    """Write the classifier, and beside it the head that tells turns where rotation was learned."""
+    tensors = dict(task.method.classifier.state_dict())
+    for head in turn_heads(task)[:1]:
+        tensors |= {f"{_TURNS}{name}": value for name, value in head.state_dict().items()}
+    write_tensors(folder / CLASSIFIER, tensors)
 
 
 def read_class_map(path: Path, names: tuple[str, ...]) -> Mapping[str, list[int]]:
@@ -73,6 +96,24 @@ def saved_run(recipe: RobustnessRecipe) -> Path | None:
     """Return the run that the weights are of, if it has a classifier and nothing is trained."""
     run = Path(recipe.encoder.weights).expanduser() if recipe.encoder.weights else None
     return run if run is not None and not recipe.training.steps and (run / CLASSIFIER).is_file() else None
+
+
+def learned_warnings(run: Path, recipe: RobustnessRecipe, fingerprints: Mapping[str, str]) -> list[str]:
+    """Refuse images of which a saved run has learned from other ones; return a warning where that cannot be known."""
+    content = read_metrics(run)
+    pool = ("train", "test")
+    if all(content["fingerprints"].get(part) == fingerprints.get(part) for part in pool):
+        share = build([read_layer(run / "recipe.yaml")]).model_dump()["data"].get("validation")
+        if share not in (None, recipe.data.validation):
+            raise UserError(
+                f"the run '{run}' kept data.validation={share:g} of these images from training; give the same, so that "
+                "the temperature is fitted on images that it has not learned from"
+            )
+        return []
+    return [
+        f"these are not just the images that the run '{run}' was trained on: if it has learned from any of those that "
+        "are tested on, or that the temperature is fitted on, figures are better than they should be"
+    ]
 
 
 def check_classifier(recipe: RobustnessRecipe, names: tuple[str, ...]) -> None:

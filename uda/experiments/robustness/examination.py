@@ -1,10 +1,12 @@
 """From a recipe's section `report` to what is looked at."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -91,22 +93,43 @@ def preset_of(recipe: ExaminationRecipe, image_size: int) -> str:
 
 
 def corrupted_of(
-    recipe: ExaminationRecipe, images: Images, labels: np.ndarray, size: int, class_names: tuple[str, ...]
+    recipe: ExaminationRecipe,
+    images: Images,
+    labels: np.ndarray,
+    size: int,
+    class_names: tuple[str, ...],
+    stored: Callable[[Tensor], Tensor],
 ) -> Corrupted | None:
-    """Return the corrupted images: made of the test images, or read as published; None where none are asked for."""
+    """Return the corrupted images: made of the test images, or read as published; None where none are asked for.
+
+    stored: images as they are read → what the model sees of them.
+    """
     names = corruption_names(recipe)
     if not names:
         return None
     if recipe.corrupted is not None:
         every = published_corruptions(recipe.corrupted, None if set(names) == set(NAMES) else names)
         parts = [_numbered(part, class_names) for part in every if part.severity in recipe.severities]
-        found = Published({(part.name, part.severity): part for part in parts}, size, recipe.images)
-        found.at(parts[0].name, parts[0].severity)[0].batch(np.arange(1))  # images of another size are found out now
+        # Arrays (CIFAR-10-C) are of whole stored images and are seen as those are; folders (ImageNet-C) of views.
+        seen = stored if parts[0].classes is None else partial(_of_size, size)
+        found = Published({(part.name, part.severity): part for part in parts}, seen, recipe.images)
+        found.at(parts[0].name, parts[0].severity)[0].batch(np.arange(1))  # what cannot be read is found out now
         return found
     preset = preset_of(recipe, size)
     return Generated(
         images, labels, names, recipe.severities, preset, legacy=recipe.legacy, jpeg_quality=recipe.jpeg_quality
     )
+
+
+def _of_size(size: int, images: Tensor) -> Tensor:
+    """Return images that have the side which the model takes; UserError for others."""
+    height, width = images.shape[2:]
+    if (height, width) != (size, size):
+        raise UserError(
+            f"the published images have {height} x {width} pixels and the model takes {size}; give --image-size "
+            f"{max(height, width)}"
+        )
+    return images
 
 
 def _numbered(part: PublishedPart, class_names: tuple[str, ...]) -> PublishedPart:
@@ -128,12 +151,23 @@ def _numbered(part: PublishedPart, class_names: tuple[str, ...]) -> PublishedPar
     return replace(part, labels=places[part.labels], classes=class_names)
 
 
+def setting(recipe: ExaminationRecipe, image_size: int) -> dict[str, Any]:
+    """Return what errors under corruption depend on beside the model and the images."""
+    return {
+        "preset": preset_of(recipe, image_size),
+        "severities": sorted(recipe.severities),
+        "legacy": recipe.legacy,
+        "jpeg_quality": recipe.jpeg_quality,
+        "corrupted": None if recipe.corrupted is None else Path(recipe.corrupted).name,
+    }
+
+
 def baseline_of(recipe: ExaminationRecipe, image_size: int) -> Baseline | None:
     """Return whose errors the mCE divides by; UserError where the run named has none."""
     if recipe.baseline is None:
         full = set(recipe.severities) == {1, 2, 3, 4, 5}
         return (
-            Baseline("AlexNet", ALEXNET, ALEXNET_CLEAN)
+            Baseline("AlexNet on ImageNet", ALEXNET, ALEXNET_CLEAN)
             if preset_of(recipe, image_size) == "imagenet" and full
             else None
         )
@@ -144,6 +178,14 @@ def baseline_of(recipe: ExaminationRecipe, image_size: int) -> Baseline | None:
             "of one seed"
         )
     content = json.loads(path.read_text())
+    own = setting(recipe, image_size)
+    differing = [key for key in own if content["setting"].get(key) != own[key]]
+    if differing:
+        raise UserError(
+            f"report.baseline='{recipe.baseline}' was examined with another {differing[0]} "
+            f"({content['setting'].get(differing[0])}, not {own[differing[0]]}), and errors then do not compare; "
+            "examine both alike"
+        )
     errors = {name: float(np.mean(values)) for name, values in content["errors"].items()}
     return Baseline(str(recipe.baseline), errors, float(content["clean_error"]))
 
@@ -157,10 +199,12 @@ def examined(
     training: tuple[Images, np.ndarray] | None = None,
     near: Mapping[str, Images] | None = None,
     far: Mapping[str, Images] | None = None,
+    stored: Callable[[Tensor], Tensor] | None = None,
 ) -> Examined:
     """Return the images of a report, the test images cut to the sample that the recipe asks for.
 
-    All images as the model is to see them. Without a far set, three kinds of noise are one.
+    All images as the model is to see them; stored: what it sees of images as they are read, None: those very images.
+    Without a far set, three kinds of noise are one.
     """
     images, labels = test
     rows = stratified(labels, recipe.images)
@@ -175,7 +219,7 @@ def examined(
     return Examined(
         sample,
         labels,
-        corrupted_of(recipe, sample, labels, size, class_names),
+        corrupted_of(recipe, sample, labels, size, class_names, stored or partial(_of_size, size)),
         validation if validation is not None and len(validation[1]) else None,
         training,
         {name: _some(other, _OTHERS) for name, other in (near or {}).items()},

@@ -1,13 +1,17 @@
 """Robustness and uncertainty, as an experiment: a training (or none), and the report on what came of it."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from uda.datasets.packed import PackedImages
 from uda.datasets.streams import Images, Subset
 from uda.errors import UserError
 from uda.experiments.content import accuracy_differences
@@ -15,7 +19,14 @@ from uda.experiments.experiment import Experiment, SeedResult, Settings, loop_op
 from uda.experiments.parts import batch_warnings, check_objectives, check_sizes, given_by, write_backbone
 from uda.experiments.predict import predictions_table
 from uda.experiments.robustness.assemble import Inputs, build_task, noise_rate, prepare_inputs, robust_data, tested_rows
-from uda.experiments.robustness.classifier import check_classifier, give_classifier
+from uda.experiments.robustness.classifier import (
+    check_classifier,
+    give_classifier,
+    learned_warnings,
+    saved_run,
+    turn_heads,
+    write_classifier,
+)
 from uda.experiments.robustness.estimate import time_line
 from uda.experiments.robustness.examination import (
     Seen,
@@ -24,6 +35,7 @@ from uda.experiments.robustness.examination import (
     corruption_names,
     examined,
     plan_of,
+    setting,
     settings_text,
 )
 from uda.experiments.robustness.images import Found, Loaded, find_images, load_images
@@ -35,13 +47,13 @@ from uda.nn.encoder import TimmEncoder, create_encoder
 from uda.probes.robustness import Examined, Findings, Subject, examine
 from uda.recipe import RobustnessRecipe
 from uda.ssl import Need
-from uda.ssl.rotation import Rotation
+from uda.ssl.views import NoAugmentation, to_bytes
 from uda.tasks import find_method
 from uda.tasks.robustness import OneClass, OneClassTask, Robust
 from uda.training.checkpoint import Identity
 from uda.training.history import History
 from uda.training.loop import train
-from uda.training.outputs import write_tensors, write_text
+from uda.training.outputs import write_text
 
 
 class RobustnessExperiment(Experiment):
@@ -79,8 +91,12 @@ class RobustnessExperiment(Experiment):
         return replace(found, warnings=(*found.warnings, *batch_warnings(recipe, len(found.pool.table))))
 
     def load(self, found: Found, recipe: RobustnessRecipe, settings: Settings) -> Loaded:
-        """Decode the images."""
-        return load_images(found, recipe.data, settings.progress)
+        """Decode the images; those of a saved run's training are not to be told from others here, so that is said."""
+        loaded = load_images(found, recipe.data, settings.progress)
+        run = saved_run(recipe)
+        if run is None or recipe.report.class_map is not None:
+            return loaded
+        return replace(loaded, warnings=(*loaded.warnings, *learned_warnings(run, recipe, loaded.fingerprints)))
 
     def prepare(self, recipe: RobustnessRecipe, loaded: Loaded, settings: Settings) -> Inputs:
         """Lay out squares."""
@@ -155,6 +171,8 @@ class RobustnessExperiment(Experiment):
         kind, device = "bootstrap over test images", task.threshold.device
         frame = seed_frame(recipe, self.label(recipe), seed, loaded, metrics, ci95, kind, device)
         wrong = float((task.data.labels != task.data.true_labels)[learned].mean()) if learned.any() else None
+        examined = recipe.report.model_dump_json() + str(recipe.data.image_size)
+        frame["fingerprints"]["report"] = hashlib.sha256(examined.encode()).hexdigest()[:32]
         return frame | {"source": loaded.title, "images": images, "wrong_labels": wrong} | more
 
     def write(
@@ -169,7 +187,8 @@ class RobustnessExperiment(Experiment):
         """Write backbone, classifier, predictions, tables and the page."""
         assert isinstance(task.encoder, TimmEncoder)
         write_backbone(folder / "backbone.safetensors", task.encoder)
-        write_tensors(folder / "classifier.safetensors", task.method.classifier.state_dict())
+        if not isinstance(task, OneClassTask):
+            write_classifier(folder, task)
         side = loaded.pool.test or loaded.pool.train
         own_test = loaded.pool.test is not None
         rows = np.arange(len(side.table)) if own_test else tested_rows(recipe, loaded)
@@ -183,7 +202,8 @@ class RobustnessExperiment(Experiment):
         write_text(folder / "predictions.csv", table.to_csv(index=False))
         frame["history"] = History(folder / "history.csv", ()).read()
         sample = corrupted_figure(task.examined)
-        write_findings(folder, _findings(task), frame, settings_text(recipe.report, recipe.data.image_size), sample)
+        own = recipe.report, recipe.data.image_size
+        write_findings(folder, _findings(task), frame, settings_text(*own), setting(*own), sample)
 
     def over_images(self, ours: SeedResult, theirs: SeedResult) -> Mapping[str, list[float] | None]:
         """Return the intervals of differences over images, where both arms were tested on the same ones."""
@@ -212,12 +232,19 @@ def images_of(recipe: RobustnessRecipe, task: Robust, loaded: Loaded, inputs: In
         (seen(Subset(data.images, learned)), data.labels[learned]),
         {} if inputs.near is None or loaded.near is None else {loaded.near.table.name: seen(inputs.near)},
         {} if inputs.far is None or loaded.far is None else {loaded.far.table.name: seen(inputs.far)},
+        partial(_as_stored, recipe, task.augment),
     )
+
+
+def _as_stored(recipe: RobustnessRecipe, view: NoAugmentation, images: Tensor) -> Tensor:
+    """Return what the model sees of images (B, 3, H, W) uint8 that are read like those of the pool."""
+    packed = PackedImages.from_tensor(images)
+    return to_bytes(view.plain(packed.square(np.arange(len(images)), recipe.data.packed_size, recipe.data.fit)))
 
 
 def subject_of(task: Robust) -> Subject:
     """Return a task as reports ask it, with the head of a rotation objective if it has one."""
-    heads = [objective.head for objective in task.objectives if type(objective) is Rotation]
+    heads = [*turn_heads(task), *task.judges]
     return Subject(task.encoder, task.method.classifier, heads[0] if heads else None)
 
 

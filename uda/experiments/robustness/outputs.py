@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from uda.experiments.robustness.examination import RESULT
-from uda.metrics import reliability_bins
+from uda.metrics import accuracy_interval, reliability_bins
 from uda.probes.robustness import Findings
 from uda.probes.temperature import BOUNDS
 from uda.report.robustness import RobustnessPage, records, write_robustness_report
@@ -19,7 +20,7 @@ TABLE = "robustness.csv"
 def tables(findings: Findings) -> dict[str, pd.DataFrame]:
     """Return what was found as tables: corruptions, attacks, others; one row a measurement."""
     corruptions = [
-        {"corruption": cell.name, "severity": cell.severity, "images": len(cell.right), "accuracy": cell.accuracy}
+        {"corruption": cell.name, "severity": cell.severity, "images": len(cell.right), **_accuracy(cell.right)}
         | dict(cell.before)
         | {f"{name}_scaled": value for name, value in cell.after.items()}
         for cell in findings.corruptions
@@ -28,16 +29,23 @@ def tables(findings: Findings) -> dict[str, pd.DataFrame]:
     if findings.attacks:
         clean = findings.clean_attacked
         attacks.append({"attack": "none", "norm": "", "eps": 0.0, "steps": 0, "restarts": 0, "images": len(clean)})
-        attacks[0]["accuracy"] = float(clean.mean())
+        attacks[0] |= _accuracy(clean)
     for cell in findings.attacks:
         setting = {"attack": cell.name, "norm": cell.norm, "eps": cell.levels, "steps": cell.steps}
-        attacks.append(setting | {"restarts": cell.restarts, "images": len(cell.right), "accuracy": cell.accuracy})
+        attacks.append(setting | {"restarts": cell.restarts, "images": len(cell.right)} | _accuracy(cell.right))
     others = [
         {"set": cell.dataset, "distance": cell.distance, "score": cell.score, "images": cell.images}
         | dict(cell.metrics)
+        | dict(zip(("auroc_low", "auroc_high"), cell.interval or (None, None), strict=True))
         for cell in findings.told
     ]
     return {name: pd.DataFrame(rows) for name, rows in _named(corruptions, attacks, others)}
+
+
+def _accuracy(right: np.ndarray) -> dict[str, float | None]:
+    """Return an accuracy with the ends of its bootstrap interval over images."""
+    interval = accuracy_interval(right, np.ones(len(right), dtype=bool))
+    return {"accuracy": interval.estimate, "accuracy_low": interval.low, "accuracy_high": interval.high}
 
 
 def _named(*parts: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
@@ -49,14 +57,18 @@ def long_table(found: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.concat([table.assign(part=name) for name, table in found.items() if len(table)], ignore_index=True)
 
 
-def content_of(findings: Findings) -> dict[str, Any]:
-    """Return what `robustness.json` holds: every figure, every interval, and the errors that a baseline needs."""
+def content_of(findings: Findings, setting: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `robustness.json` holds: every figure, every interval, and what a baseline needs.
+
+    setting: what errors under corruption depend on beside the model and the images.
+    """
     found = tables(findings)
     return {
         "metrics": findings.metrics(),
         "ci95": {name: None if ends is None else list(ends) for name, ends in findings.intervals().items()},
         "ci95_kind": "bootstrap over test images",
         "images": len(findings.clean.right),
+        "setting": dict(setting),
         "temperature": findings.temperature,
         "temperature_fitted_on": findings.fitted_on,
         "baseline": None if findings.baseline is None else findings.baseline.name,
@@ -67,15 +79,20 @@ def content_of(findings: Findings) -> dict[str, Any]:
 
 
 def write_findings(
-    folder: Path, findings: Findings, frame: Mapping[str, Any], settings: str, sample: bytes | None
+    folder: Path,
+    findings: Findings,
+    frame: Mapping[str, Any],
+    settings: str,
+    setting: Mapping[str, Any],
+    sample: bytes | None,
 ) -> None:
     """Write `robustness.json`, `robustness.csv` and `report.html`.
 
-    frame: the fields of `RobustnessPage` that every page has; settings: what corruptions are, in a sentence; sample: a
-    picture of corrupted images.
+    frame: the fields of `RobustnessPage` that every page has; settings: what corruptions are, in a sentence, and
+    setting: the same for `content_of`; sample: a picture of corrupted images.
     """
     found = tables(findings)
-    write_json(folder / RESULT, content_of(findings))
+    write_json(folder / RESULT, content_of(findings, setting))
     write_text(folder / TABLE, long_table(found).to_csv(index=False) if any(map(len, found.values())) else "")
     write_robustness_report(
         folder / "report.html",

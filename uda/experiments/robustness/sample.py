@@ -10,8 +10,8 @@ _SEVERITY = 3
 
 
 def corrupted_figure(data: Examined | None) -> bytes | None:
-    """Return the first test image of the class in the middle as it is and under every corruption; None without any."""
-    if data is None or data.corrupted is None:
+    """Return a test image as it is and under every corruption; None where there is none, or not of the same images."""
+    if data is None or data.corrupted is None or not data.corrupted.paired:
         return None
     severities = list(data.corrupted.severities)
     severity = _SEVERITY if _SEVERITY in severities else severities[0]
@@ -19,7 +19,7 @@ def corrupted_figure(data: Examined | None) -> bytes | None:
     shown, captions = [data.images.batch(row)], ["as it is"]
     for name in data.corrupted.names:
         images, _ = data.corrupted.at(name, severity)
-        shown.append(images.batch(np.minimum(row, len(images) - 1)))
+        shown.append(images.batch(row))
         captions.append(f"{name.replace('_', ' ')}\nseverity {severity}")
     pixels = np.concatenate([image.cpu().numpy() for image in shown])
     return gallery(pixels, captions, [GRAY] * len(captions), columns=7)

@@ -1,8 +1,8 @@
 """Corrupted images to test on: made as they are asked for, or read as they were published."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -12,11 +12,16 @@ from uda.datasets.corruptions import corrupt
 from uda.datasets.published_corruptions import PublishedPart
 from uda.datasets.sampling import stratified
 from uda.datasets.streams import Images, Subset
-from uda.errors import UserError
 
 
 class Corrupted(Protocol):
-    """Test images under each of some corruptions, at each of some severities."""
+    """Test images under each of some corruptions, at each of some severities.
+
+    paired: whether these are the clean test images, row by row.
+    """
+
+    @property
+    def paired(self) -> bool: ...  # noqa: D102
 
     @property
     def names(self) -> Sequence[str]:
@@ -63,12 +68,14 @@ class CorruptedImages:
 class Published:
     """Corrupted sets as they were published, each part cut to a sample of it.
 
-    parts: by corruption and severity; size: the side that the model takes; most: images of a part, None: all.
+    parts: by corruption and severity; seen: stored images (B, 3, H, W) uint8 → what the model sees of them; most:
+    images of a part, None: all.
     """
 
     parts: Mapping[tuple[str, int], PublishedPart]
-    size: int
+    seen: Callable[[Tensor], Tensor]
     most: int | None = None
+    paired: ClassVar[bool] = False
 
     @property
     def names(self) -> Sequence[str]:
@@ -84,29 +91,22 @@ class Published:
         """Return the images of one part and their labels."""
         part = self.parts[name, severity]
         rows = stratified(part.labels, self.most)
-        return Subset(_Read(part, self.size), rows), part.labels[rows]
+        return Subset(_Read(part, self.seen), rows), part.labels[rows]
 
 
 @dataclass(frozen=True)
 class _Read:
-    """The images of a published part, which must have the side that the model takes."""
+    """The images of a published part as the model sees them."""
 
     part: PublishedPart
-    size: int
+    seen: Callable[[Tensor], Tensor]
 
     def __len__(self) -> int:
         return len(self.part)
 
     def batch(self, rows: np.ndarray) -> Tensor:
         """Return those rows, (B, 3, S, S) uint8."""
-        images = self.part.read(rows)
-        if images.shape[2:] != (self.size, self.size):
-            height, width = images.shape[2:]
-            raise UserError(
-                f"the published images of {self.part.name} have {height} x {width} pixels and the model takes "
-                f"{self.size}; give --image-size {max(height, width)}"
-            )
-        return images
+        return self.seen(self.part.read(rows))
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,7 @@ class Generated:
     seed: int = 0
     legacy: bool = False
     jpeg_quality: int | None = None
+    paired: ClassVar[bool] = True
 
     def at(self, name: str, severity: int) -> tuple[Images, np.ndarray]:
         """Return the images under one corruption."""

@@ -41,6 +41,7 @@ def examine(
             *worst,
         ],
         cells,
+        data.corrupted is None or data.corrupted.paired,
         [attacked(subject, data, rows, attack, plan, say) for attack in plan.attacks],
         clean.right[rows],
         others(subject, data, test, plan.batch_size, say),
@@ -122,6 +123,8 @@ def others(subject: Subject, data: Examined, test: Outputs, batch_size: int, say
 
     def scores(of: Outputs) -> dict[str, np.ndarray]:
         features, labels = (None, None) if training is None else training
+        if labels is not None and np.bincount(labels).max(initial=0) < 2:
+            labels = None  # no class of a single image has a spread, so there is no Mahalanobis distance
         found = unknown_scores(of.logits, of.features, features, labels, of.turned)
         return {name: values.cpu().numpy() for name, values in found.items()}
 

@@ -73,7 +73,7 @@ class Findings:
 
     temperature: the one fitted, the mean of two where it is fitted on halves; fitted_on: "validation" or "halves";
     clean_attacked: (n,) bool, which of the attacked images are right without an attack; diagrams: probabilities (N, K)
-    and labels (N,) to draw, by title.
+    and labels (N,) to draw, by title; paired: whether the corrupted images are the clean ones, row by row.
     """
 
     clean: Judged
@@ -81,6 +81,7 @@ class Findings:
     fitted_on: str = "validation"
     diagrams: Sequence[tuple[str, np.ndarray, np.ndarray]] = ()
     corruptions: Sequence[Judged] = ()
+    paired: bool = True
     attacks: Sequence[Attacked] = ()
     clean_attacked: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=bool))
     told: Sequence[Told] = ()
@@ -136,15 +137,16 @@ class Findings:
                 name: np.mean([1 - cell.right for cell in self.corruptions if cell.name == name], axis=0)
                 for name in self.errors()
             }
-            clean = 1 - self.clean.right
+            clean, count = 1 - self.clean.right, len(self.corruptions[0].right)
 
             def figure(which: int) -> Callable[[np.ndarray], float | None]:
                 return lambda rows: self.mce(
-                    {name: [float(values[rows].mean())] for name, values in stacked.items()}, float(clean[rows].mean())
+                    {name: [float(values[rows].mean())] for name, values in stacked.items()},
+                    float((clean[rows] if self.paired else clean).mean()),
                 )[which]
 
             for which, name in enumerate(("mce", "relative_mce")):
-                found[name] = ends_of(bootstrap_ci(figure(which), len(clean), seed=seed))
+                found[name] = ends_of(bootstrap_ci(figure(which), count, seed=seed))
         return found
 
 

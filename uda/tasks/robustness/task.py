@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from uda.batch import Batch
 from uda.clock import Clock
@@ -57,6 +57,7 @@ class Robust(Supervised):
     ):
         super().__init__(encoder, method, objectives, augment, backbone_lr_scale)
         self.data, self.batch_size, self.seed = data, batch_size, seed
+        self.judges: list[nn.Module] = []  # a saved run's head that tells turns, where nothing is trained
         self.examined: Examined | None = None  # what the report at the end looks at
         self.findings: Findings | None = None  # and what it has found
 
