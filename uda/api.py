@@ -15,6 +15,7 @@ from uda.errors import UserError
 from uda.experiments import EXPERIMENTS
 from uda.experiments.dg.assemble import build_task as build_generalization
 from uda.experiments.experiment import Settings, read_metrics, run
+from uda.experiments.imbalance.assemble import build_task as build_tailed
 from uda.experiments.parts import dataset_name
 from uda.experiments.predict import classify
 from uda.experiments.robustness.assemble import build_task as build_robust
@@ -25,8 +26,9 @@ from uda.layers import Tree, is_frozen, layers_of_run, named_data, published_lay
 from uda.nn.encoder import TimmEncoder, create_encoder
 from uda.places import check_out, choose_device, copy_run, new_folder, progress_shown
 from uda.probes.selection import LAST
-from uda.recipe import DgRecipe, RobustnessRecipe, UnidaRecipe, build, build_as
+from uda.recipe import DgRecipe, ImbalanceRecipe, RobustnessRecipe, UnidaRecipe, build, build_as
 from uda.tasks.dg import DomainGeneralization, SourceDomains
+from uda.tasks.imbalance import Imbalanced, TailedData
 from uda.tasks.robustness import OneClass, Robust, RobustData
 from uda.tasks.unida import UniDA, UnidaData
 from uda.training.checkpoint import load_checkpoint
@@ -41,7 +43,7 @@ class Result:
     """A finished run: its figures, and its model to classify other images with."""
 
     folder: Path
-    recipe: UnidaRecipe | DgRecipe | RobustnessRecipe
+    recipe: UnidaRecipe | DgRecipe | RobustnessRecipe | ImbalanceRecipe
     content: dict[str, Any]
     device: torch.device
 
@@ -138,21 +140,21 @@ def load_classifier(folder: str | Path, device: str | None = None) -> Result:
     if "sweep" in content:
         raise UserError(f"'{path}' holds a run for each combination of a sweep; name the folder of one of them")
     one_class = content["task"] == "robustness" and content["method"].startswith(OneClass.name)
-    if content["task"] not in ("unida", "dg", "robustness") or one_class:
+    if content["task"] not in ("unida", "dg", "robustness", "imbalance") or one_class:
         raise UserError(
-            f"'{path}' is a run of task '{content['task']}', which classifies nothing; name one of unida, dg or "
-            "robustness"
+            f"'{path}' is a run of task '{content['task']}', which classifies nothing; name one of unida, dg, "
+            "robustness or imbalance"
         )
     if "pairs" in content:
         raise UserError(
             f"'{path}' holds a run for each pair of domains; name one: '{path / content['pairs'][0]['folder']}'"
         )
     recipe = build([read_layer(path / "recipe.yaml")])
-    assert isinstance(recipe, UnidaRecipe | DgRecipe | RobustnessRecipe)
+    assert isinstance(recipe, UnidaRecipe | DgRecipe | RobustnessRecipe | ImbalanceRecipe)
     return Result(path, recipe, content, choose_device(device))
 
 
-def restore(result: Result) -> tuple[UniDA | DomainGeneralization | Robust, TimmEncoder | None]:
+def restore(result: Result) -> tuple[UniDA | DomainGeneralization | Robust | Imbalanced, TimmEncoder | None]:
     """Return a run's task with its trained weights, and in frozen mode the backbone that feeds it."""
     recipe, seed, folder = result.recipe, result.recipe.seeds[0], result.seed_folder
     # The run's own export stands in for the weights that it started from, which may not be on this machine.
@@ -164,18 +166,22 @@ def restore(result: Result) -> tuple[UniDA | DomainGeneralization | Robust, Timm
     counts = result.content["images"]
     source, target = (_Counted(counts.get(name, 0)) for name in ("source", "target"))
     nothing = np.full(0, -1, dtype=np.int64)
-    task: UniDA | DomainGeneralization | Robust
+    task: UniDA | DomainGeneralization | Robust | Imbalanced
     if isinstance(own, RobustnessRecipe):
         pool = RobustData(_Counted(counts["pool"]), nothing, nothing, nothing, target, nothing, result.classes)
         task = build_robust(own, pool, seed)
         if own.report.class_map is not None:
             give_classifier(own.model_copy(update={"encoder": recipe.encoder}), task)
+    elif isinstance(own, ImbalanceRecipe):
+        in_classes = np.array(result.content["per_class"]["train_images"], dtype=np.int64)
+        tailed = TailedData(_Counted(counts["train"]), nothing, in_classes, target, nothing, result.classes)
+        task = build_tailed(own, tailed, seed)
     elif isinstance(own, DgRecipe):
         data = SourceDomains(source, nothing, nothing, nothing, target, nothing, result.classes)
         task = build_generalization(own, data, seed)
     else:
         task = build_task(own, UnidaData(source, nothing, target, nothing, result.classes), backbone, seed)
-    if not isinstance(recipe, RobustnessRecipe) and recipe.selection != LAST:
+    if isinstance(recipe, UnidaRecipe | DgRecipe) and recipe.selection != LAST:
         load_selected(folder, task, None)
     elif load_checkpoint(folder / "checkpoint", task, {}, None) is None:
         raise UserError(f"'{folder}' has no checkpoint to predict with; run it again")

@@ -128,6 +128,8 @@ def _bare(recipe: Recipe) -> dict[str, Any]:
         return {"method": "deepall", "compat": "paper"}
     if recipe.task in ("robustness", "fewshot"):
         return {}
+    if recipe.task == "imbalance":  # without objectives there is still a method to be measured by cross-entropy
+        return {} if recipe.objectives else {"method": "ce"}
     return {} if recipe.method["name"] == "supervised" else {"training": {"steps": 0}}
 
 

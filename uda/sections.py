@@ -84,7 +84,21 @@ class PoolRecipe(ImagesRecipe):
         return labels
 
 
-class PartlyLabelledRecipe(PoolRecipe):
+class LongTailRecipe(ImagesRecipe):
+    """Images of which a long tail may be cut, a test set that stays as it is beside them.
+
+    ratio: how many times the largest class is the smallest; null: images as they come. tail: how sizes fall in between
+    (`uda.datasets.long_tail`). tail_order: the frequent classes first by name, or shuffled. tail_seed decides which
+    images stay, and the shuffled order; the seeds of a run do not.
+    """
+
+    ratio: float | None = Field(None, ge=1)
+    tail: Literal["exponential", "step"] = "exponential"
+    tail_order: Literal["name", "shuffled"] = "name"
+    tail_seed: int = Field(0, ge=0, lt=2**32)
+
+
+class PartlyLabelledRecipe(PoolRecipe, LongTailRecipe):
     """The same with a folder of further images, whose labels are not looked at if it has any."""
 
     unlabelled: str | None = None

@@ -16,6 +16,7 @@ from uda.sections import (
     EpisodesRecipe,
     ExaminationRecipe,
     ImagesRecipe,
+    LongTailRecipe,
     NoisyRecipe,
     PairRecipe,
     PartlyLabelledRecipe,
@@ -145,6 +146,14 @@ class FewshotRecipe(Recipe):
     episodes: EpisodesRecipe = EpisodesRecipe()
 
 
+class ImbalanceRecipe(Recipe):
+    """Long-tailed data: few images of most classes, and a test that asks for all of them alike."""
+
+    task: Literal["imbalance"] = "imbalance"
+    data: LongTailRecipe = LongTailRecipe()
+    preflight: bool = True  # say how long training will take
+
+
 RECIPES: dict[str, type[Recipe]] = {
     "unida": UnidaRecipe,
     "pretrain": PretrainRecipe,
@@ -152,4 +161,5 @@ RECIPES: dict[str, type[Recipe]] = {
     "dg": DgRecipe,
     "robustness": RobustnessRecipe,
     "fewshot": FewshotRecipe,
+    "imbalance": ImbalanceRecipe,
 }

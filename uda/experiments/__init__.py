@@ -3,6 +3,7 @@
 from uda.experiments.dg.experiment import DgExperiment
 from uda.experiments.experiment import Experiment
 from uda.experiments.fewshot.experiment import FewshotExperiment
+from uda.experiments.imbalance.experiment import ImbalanceExperiment
 from uda.experiments.pretrain.experiment import PretrainExperiment
 from uda.experiments.probe.experiment import ProbeExperiment
 from uda.experiments.robustness.experiment import RobustnessExperiment
@@ -15,4 +16,5 @@ EXPERIMENTS: dict[str, Experiment] = {
     "dg": DgExperiment(),
     "robustness": RobustnessExperiment(),
     "fewshot": FewshotExperiment(),
+    "imbalance": ImbalanceExperiment(),
 }

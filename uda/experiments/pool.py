@@ -14,7 +14,7 @@ from uda.datasets.table import ImageTable
 from uda.errors import UserError
 from uda.experiments.parts import Domain, load_domain
 from uda.probes.low_label import labelled_rows, parse_labels
-from uda.sections import PoolRecipe
+from uda.sections import ImagesRecipe
 from uda.wording import counted
 
 TEST_SPLITS = ("test", "val")
@@ -70,7 +70,7 @@ class PoolLoaded:
         return self.train.unreadable + (self.test.unreadable if self.test else ())
 
 
-def find_pool(recipe: PoolRecipe, download: bool = False, unlabelled: str | None = None) -> PoolFound:
+def find_pool(recipe: ImagesRecipe, download: bool = False, unlabelled: str | None = None) -> PoolFound:
     """Find all images that the recipe names; UserError says what is missing and what to do.
 
     A data set or a folder of domains stands for all of its domains together. Of one domain with splits the training
@@ -127,7 +127,7 @@ def strangers(test: ImageTable, learned: tuple[str, ...]) -> tuple[str, ...]:
     )
 
 
-def load_pool(found: PoolFound, recipe: PoolRecipe, progress: bool = True) -> PoolLoaded:
+def load_pool(found: PoolFound, recipe: ImagesRecipe, progress: bool = True) -> PoolLoaded:
     """Decode the pool."""
     train = load_domain(found.table, recipe, progress)
     test = None if found.test is None else load_domain(found.test, recipe, progress)

@@ -13,12 +13,13 @@ from uda.datasets.sampling import spread
 from uda.datasets.streams import Images, Subset
 from uda.ssl.objective import Objective
 from uda.tasks.dg import DomainGeneralization
+from uda.tasks.imbalance import Imbalanced
 from uda.tasks.unida import UniDA
 from uda.training.loop import LoopOptions
 from uda.training.timing import duration, seconds_per_step, timed
 from uda.wording import counted
 
-T = TypeVar("T", UniDA, DomainGeneralization)
+T = TypeVar("T", UniDA, DomainGeneralization, Imbalanced)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from uda.metrics.corruption import (
 )
 from uda.metrics.domains import ProxyADistance, proxy_a_distance
 from uda.metrics.features import alignment, balancedness, effective_rank, l2_normalize, uniformity
+from uda.metrics.imbalance import SIGMA, balanced_parts, class_accuracies, class_mean, frequency_groups
 from uda.metrics.ood import aupr, auroc, auroc_interval, fpr_at_tpr, ood_metrics, oscr
 from uda.metrics.statistics import (
     BootstrapInterval,
@@ -50,6 +51,7 @@ from uda.metrics.unida import (
 __all__ = [
     "ALEXNET",
     "ALEXNET_CLEAN",
+    "SIGMA",
     "UNIDA_METRICS",
     "BootstrapInterval",
     "PairedDifference",
@@ -62,15 +64,19 @@ __all__ = [
     "aupr",
     "auroc",
     "auroc_interval",
+    "balanced_parts",
     "balancedness",
     "bootstrap_ci",
     "brier_score",
     "calibration_metrics",
+    "class_accuracies",
+    "class_mean",
     "class_recalls",
     "closed_accuracy",
     "effective_rank",
     "expected_calibration_error",
     "fpr_at_tpr",
+    "frequency_groups",
     "h3_score",
     "h_score",
     "known_accuracy",

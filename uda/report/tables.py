@@ -26,6 +26,19 @@ class Metric:
 
 METRICS: dict[str, Metric] = {
     "accuracy": Metric("Accuracy", "Share of test images that the trained classifier names right."),
+    "many_accuracy": Metric("Accuracy, many", "Mean over the classes of more than 100 training images."),
+    "medium_accuracy": Metric("Accuracy, medium", "Mean over the classes of 20 to 100 training images."),
+    "few_accuracy": Metric("Accuracy, few", "Mean over the classes of fewer than 20 training images."),
+    "balanced_error": Metric("Balanced error", "Mean over all classes of the share named wrong."),
+    "balancedness": Metric(
+        "Balancedness, features",
+        "How alike classes are to linear probes on the features: mean over pairs of exp(-|difference| / 0.2).",
+        share=False,
+    ),
+    "classifier_balancedness": Metric(
+        "Balancedness, classifier", "The same of the trained classifier's accuracies.", share=False
+    ),
+    "probe_accuracy": Metric("Probe accuracy", "Share named right by linear probes fitted on other test images."),
     "universal_score": Metric(
         "Universal score",
         "H-score where the target has unknown classes, else class-mean accuracy with every rejection an error.",

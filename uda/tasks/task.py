@@ -41,6 +41,10 @@ class Task(nn.Module):
         """
         return None
 
+    def scheduled(self, clock: Clock) -> Clock:
+        """Return the clock that the learning rate goes by; a task of several stages starts it anew for each."""
+        return clock
+
     def start(self) -> None:
         """Prepare state that needs a look at the data (a memory bank's first rows); not called on resume."""
 

@@ -107,7 +107,7 @@ def _train(
         task.train()
         for step in range(done, options.steps):
             clock = Clock(step, options.steps, options.seed, seen, available)
-            lr = options.lr * learning_rate_factor(options, clock)
+            lr = options.lr * learning_rate_factor(options, task.scheduled(clock))
             restarted = task.prepare(clock)
             if restarted is not None:
                 prefetch.forget()

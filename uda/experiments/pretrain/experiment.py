@@ -27,6 +27,7 @@ from uda.experiments.parts import (
 )
 from uda.experiments.pool import PoolFound, PoolLoaded, find_pool, load_pool, usable_labels
 from uda.experiments.seed import page_frame, seed_frame
+from uda.experiments.tail import cut
 from uda.nn.encoder import TimmEncoder, create_encoder
 from uda.random import derived_seed
 from uda.recipe import PretrainRecipe, Recipe
@@ -75,7 +76,7 @@ class PretrainExperiment(Experiment):
 
     def find(self, recipe: PretrainRecipe, settings: Settings) -> PoolFound:
         """Find the images, and what the backbone gives to objectives."""
-        found = find_pool(recipe.data, settings.download, recipe.data.unlabelled)
+        found = cut(find_pool(recipe.data, settings.download, recipe.data.unlabelled), recipe.data)
         given = Need.INDEX | Need.PIXELS
         encoder = create_encoder(recipe.encoder.backbone, recipe.encoder.weights, recipe.data.image_size)
         labelled = bool((found.table.labels >= 0).any())

@@ -1,0 +1,38 @@
+"""Probes that name images they have not learned from."""
+
+import numpy as np
+import torch
+
+from uda.probes.crossfit import FOLDS, cross_fitted, fold_of
+
+
+def test_folds_spread_every_class() -> None:
+    labels = np.array([0] * 10 + [1] * 7 + [3] * 2)
+    folds = fold_of(labels)
+    for number, sizes in {0: [2] * 5, 1: [2, 2, 1, 1, 1], 3: [1, 1, 0, 0, 0]}.items():
+        assert np.bincount(folds[labels == number], minlength=FOLDS).tolist() == sizes
+
+
+def test_separable_classes_are_named_and_noise_is_not() -> None:
+    labels = np.arange(200) % 4
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(200, 8, generator=generator)
+    apart = noise + 8 * torch.nn.functional.one_hot(torch.from_numpy(labels), 8)
+    named = cross_fitted(apart, labels, 4)
+    assert named is not None
+    assert (named == labels).mean() > 0.98
+    # A probe that had seen the image would do far better than chance (0.25) in as many dimensions as images.
+    wide = torch.randn(200, 200, generator=generator)
+    blind = cross_fitted(wide, labels, 4)
+    assert blind is not None
+    assert (blind == labels).mean() < 0.4
+
+
+def test_too_few_images_have_no_answer() -> None:
+    assert cross_fitted(torch.randn(3, 2), np.array([0, 1, 2]), 3) is None
+    assert cross_fitted(torch.randn(4, 2), np.array([0, 0, 0, 2]), 3) is None
+    assert cross_fitted(torch.randn(0, 2), np.array([], dtype=np.int64), 3) is None
+    # The single image of class 2 cannot be named as such: no probe that is asked about it has seen the class.
+    one = cross_fitted(torch.randn(9, 2), np.array([0, 0, 0, 0, 1, 1, 1, 1, 2]), 3)
+    assert one is not None
+    assert one[-1] != 2

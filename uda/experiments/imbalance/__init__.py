@@ -1,0 +1,1 @@
+"""Long-tailed data, as an experiment."""

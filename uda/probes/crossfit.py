@@ -1,0 +1,38 @@
+"""How well features tell classes apart: each labelled image is named by a probe that has not learned from it."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from uda.probes.linear import fit_linear
+from uda.random import permutation
+
+FOLDS = 5
+
+
+def fold_of(labels: np.ndarray, folds: int = FOLDS) -> np.ndarray:
+    """Return the fold of each image, (N,) in 0 … folds − 1, every class spread over them as evenly as it can be."""
+    order = permutation(len(labels), 0, 0, "folds")
+    order = order[np.argsort(labels[order], kind="stable")]
+    counts = np.bincount(labels)
+    rank = np.arange(len(labels)) - (np.cumsum(counts) - counts)[labels[order]]
+    found = np.empty(len(labels), dtype=np.int64)
+    found[order] = rank % folds
+    return found
+
+
+def cross_fitted(features: Tensor, labels: np.ndarray, n_classes: int, folds: int = FOLDS) -> np.ndarray | None:
+    """Return the class that a linear probe names for each image, (N,), fitted on the images of the other folds.
+
+    features: (N, D), labels: (N,). Every class has about the same share in what each probe learns from, so that classes
+    of equal size are treated alike. None where fewer than two classes have a second image to learn from.
+    """
+    if (np.bincount(labels, minlength=1) > 1).sum() < 2:
+        return None
+    of = fold_of(labels, folds)
+    named = np.empty(len(labels), dtype=np.int64)
+    for number in np.unique(of):
+        own = of == number
+        probe = fit_linear(features[torch.from_numpy(~own)], labels[~own], n_classes)
+        named[own] = probe.predict(features[torch.from_numpy(own)]).cpu().numpy()
+    return named
