@@ -204,9 +204,7 @@ def logistic_logits(support: Tensor, query: Tensor, cost: float = 1.0, steps: in
     return query @ (x.transpose(1, 2) @ a) + bias
 
 
-def finetuned_logits(
-    support: Tensor, query: Tensor, scale: float = 10.0, steps: int = 100, lr: float = 0.05
-) -> Tensor:
+def finetuned_logits(support: Tensor, query: Tensor, scale: float = 10.0, steps: int = 100, lr: float = 0.05) -> Tensor:
     """Return the logits of a cosine classifier that starts from the prototypes and is trained on the support images.
 
     Cross-entropy of `scale` times the cosine by `steps` steps of gradient descent on the rows, kept at unit length; all
