@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.common import RESULTS, mean
 from benchmarks.formats import interval, listed, percent
-from benchmarks.paired_tables import generalization, robustness
+from benchmarks.paired_tables import fewshot, generalization, robustness
 from benchmarks.ssl_page import page
 from benchmarks.unida_office_caltech10 import coverage, summary
 
@@ -19,6 +19,7 @@ BEGIN, END = "<!-- measured: begin (python -m benchmarks.tables) -->", "<!-- mea
 PAIRED = (
     ("dg_pacs", "dg_pacs_small", generalization),
     ("robustness_cifar", "robustness_cifar_adversarial", robustness),
+    ("fewshot_tiny_imagenet", "", fewshot),
 )
 ARMS = {"source_only": "source-only", "dance": "DANCE"}
 
