@@ -74,7 +74,8 @@ def shared() -> dict[str, Any]:
     content = recipe_of(PLAIN).model_dump(mode="json")
     for key in ("source", "root"):
         content["data"].pop(key)
-    content.pop("objectives")
+    for key in ("objectives", "preflight"):
+        content.pop(key)
     return content
 
 

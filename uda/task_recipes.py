@@ -144,6 +144,7 @@ class FewshotRecipe(Recipe):
     task: Literal["fewshot"] = "fewshot"
     data: ClassesRecipe = ClassesRecipe()
     episodes: EpisodesRecipe = EpisodesRecipe()
+    preflight: bool = True  # say how long training will take
 
 
 class ImbalanceRecipe(Recipe):

@@ -169,9 +169,10 @@ def accuracy_differences(
 ) -> dict[str, list[float] | None]:
     """Return 95 % bootstrap intervals of differences in accuracy over the images that two arms were tested on.
 
-    ours, theirs: for each figure which images were answered right, (N,), the same images in the same order.
+    ours, theirs: for each figure which images were answered right, (N,), the same images in the same order; a figure
+    of other numbers of them in the two arms has no interval.
     """
-    shared = [name for name in ours if name in theirs]
+    shared = [name for name in ours if name in theirs and len(ours[name]) == len(theirs[name])]
     return {name: _bootstrap(ours[name].astype(np.float64) - theirs[name], seed) for name in shared}
 
 

@@ -103,8 +103,8 @@ class Experiment:
         raise TypeError(f"{type(self).__name__} defines no label")
 
     def origin(self, task: Any, inputs: Any) -> str:
-        """Return where the backbone's weights came from."""
-        raise TypeError(f"{type(self).__name__} defines no origin")
+        """Return where the weights that training started from came from."""
+        return str(task.encoder.origin)
 
     def look_before(self, recipe: Any, loaded: Any, inputs: Any, task: Any, settings: Settings) -> dict[str, Any]:
         """Say what is worth knowing before training; return `preflight` of `metrics.json`. It may change no number."""

@@ -86,6 +86,12 @@ def check_sizes(recipe: Recipe) -> None:
         )
 
 
+def check_moves(recipe: Recipe, what: str, instead: str = "") -> None:
+    """Refuse frozen mode where training moves the backbone; what: the training, instead: what else there is."""
+    if recipe.encoder.freeze or recipe.encoder.adapter:
+        raise UserError(f"{what} moves the backbone; leave --freeze and encoder.adapter out{instead}")
+
+
 def check_objectives(recipe: Recipe, given: Need, where: str) -> None:
     """Refuse objectives that need what the task or its backbone does not give."""
     for name in recipe.objectives:

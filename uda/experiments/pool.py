@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,11 @@ class PoolFound:
     test: ImageTable | None
     lines: tuple[str, ...]
     warnings: tuple[str, ...]
+
+    @property
+    def tables(self) -> list[ImageTable]:
+        """Those there are, the images to learn from first."""
+        return [self.table, *([] if self.test is None else [self.test])]
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,7 @@ def find_pool(recipe: ImagesRecipe, download: bool = False, unlabelled: str | No
     if test is not None and (not table.classes or test.paths == table.paths):
         test = None
     if unlabelled is not None:
-        more = _further(Path(unlabelled).expanduser(), table, test)
+        more = further_images(unlabelled, [table] if test is None else [table, test])
         lines.append(f"unlabelled: {summary(more)}")
         table = join([table, more], f"{table.name} + {more.name}")
     if test is not None:
@@ -101,18 +107,24 @@ def find_pool(recipe: ImagesRecipe, download: bool = False, unlabelled: str | No
     return PoolFound(table, test, tuple(lines), warnings)
 
 
-def _further(folder: Path, table: ImageTable, test: ImageTable | None) -> ImageTable:
-    """Return the images of a folder, however it is arranged, that are neither learned from nor tested on already."""
+def rows_among(table: ImageTable, others: Sequence[ImageTable]) -> np.ndarray:
+    """Return which images of a table are files of another one, (N,) bool, by whatever path each was named."""
+    known = {os.path.abspath(path) for other in others for path in other.paths}  # noqa: PTH100
+    return np.array([os.path.abspath(path) in known for path in table.paths], dtype=bool)  # noqa: PTH100
+
+
+def further_images(unlabelled: str, tables: Sequence[ImageTable]) -> ImageTable:
+    """Return the images of a folder, however it is arranged, that are in none of the tables: the first is joined."""
+    folder, table = Path(unlabelled).expanduser(), tables[0]
     if not folder.is_dir():
         raise UserError(f"--unlabelled '{folder}' is no folder; name one that holds images, in any arrangement")
     if table.pixels is not None:
         raise UserError(f"{table.name} is not made of files, which --unlabelled could join; give a folder as --source")
     found = flat_table(scan(folder), str(folder), folder)
-    known = {os.path.abspath(path) for side in (table, test) if side is not None for path in side.paths}  # noqa: PTH100
-    new = [row for row, path in enumerate(found.paths) if os.path.abspath(path) not in known]  # noqa: PTH100
-    if not new:
+    new = np.flatnonzero(~rows_among(found, tables))
+    if not len(new):
         raise UserError(f"--unlabelled '{folder}' holds no images beside those of {table.name}; name another folder")
-    return found.select(np.array(new))
+    return found.select(new)
 
 
 def strangers(test: ImageTable, learned: tuple[str, ...]) -> tuple[str, ...]:

@@ -12,14 +12,13 @@ from uda.clock import Clock
 from uda.datasets.sampling import spread
 from uda.datasets.streams import Images, Subset
 from uda.ssl.objective import Objective
-from uda.tasks.dg import DomainGeneralization
-from uda.tasks.imbalance import Imbalanced
+from uda.tasks.supervised import Supervised
 from uda.tasks.unida import UniDA
-from uda.training.loop import LoopOptions
+from uda.training.loop import LoopOptions, stream_batch_size
 from uda.training.timing import duration, seconds_per_step, timed
 from uda.wording import counted
 
-T = TypeVar("T", UniDA, DomainGeneralization, Imbalanced)
+T = TypeVar("T", bound=UniDA | Supervised)
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ def time_line(
 
     runs: how many will take that long, " for each of 2 seeds"; empty for a single one.
     """
-    copied = copy.deepcopy(task, {id(task.data): task.data})  # the images are shared, they do not change
+    copied = copied_task(task)
     step = seconds_per_step(copied, options, device) if options.steps else 0.0
     image = _seconds_per_image(lambda some: encode(copied, some), images, device)
     total = options.steps * step + sum(look.times * look.images * image for look in looks)
@@ -52,6 +51,40 @@ def time_line(
     for look in looks:
         told += [f"{counted(look.times, 'look')} of {look.images * image:.2g} s at {look.at}"] if look.times else []
     return f"training takes about {duration(total)}{runs}: {' and '.join(told)}"
+
+
+def supervised_time(
+    task: Supervised,
+    options: LoopOptions,
+    device: torch.device,
+    images: Images,
+    at: str,
+    runs: str,
+    learning: int | None = None,
+) -> str:
+    """Return how long training a supervised task will take, with its evaluations and its objectives' pseudo-labels.
+
+    images: what evaluations look at, and at: what they are called; learning: steps in which objectives do, None: all.
+    """
+    streams = task.streams().values()
+    seen, available = sum(map(stream_batch_size, streams)), sum(len(stream.images) for stream in streams)
+    steps = range(options.steps if learning is None else learning)
+    clocks = (Clock(step, options.steps, options.seed, seen, available) for step in steps)
+    looks = [
+        Looks(evaluations(options), len(images), at),
+        Looks(assignments(task.objectives, clocks), available, "all images learned from"),
+    ]
+    return time_line(task, options, device, Supervised.answer, images, looks, runs)
+
+
+def for_each(count: int, what: str = "seeds") -> str:
+    """Return " for each of 3 seeds"; nothing for one."""
+    return f" for each of {count} {what}" if count > 1 else ""
+
+
+def copied_task(task: T) -> T:
+    """Return a copy to be trained and thrown away; the images are shared, for they do not change."""
+    return copy.deepcopy(task, {id(task.data): task.data})
 
 
 def evaluations(options: LoopOptions) -> int:

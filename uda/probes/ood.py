@@ -17,6 +17,7 @@ from torch import Tensor
 from uda.errors import UserError
 from uda.probes.features import checked, finite
 from uda.probes.knn import neighbors
+from uda.ssl import functional
 
 
 def max_softmax(logits: Tensor) -> Tensor:
@@ -33,8 +34,7 @@ def energy(logits: Tensor, temperature: float = 1.0) -> Tensor:
 
 def entropy(logits: Tensor) -> Tensor:
     """Return −Σₖ pₖ log pₖ in nats, (N, K) → (N,) in [0, log K]."""
-    log_p = _exact(logits).log_softmax(1)
-    return -(log_p.exp() * log_p).sum(1)
+    return functional.entropy(_exact(logits))
 
 
 @dataclass(frozen=True)

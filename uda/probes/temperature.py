@@ -44,11 +44,12 @@ def fit_temperature(logits: Tensor, labels: Tensor | np.ndarray) -> float:
     return float(np.exp(brentq(slope, low, high, xtol=1e-10)))
 
 
-def scaled_probabilities(logits: Tensor, temperature: float) -> Tensor:
+def scaled_probabilities(logits: Tensor, temperature: float | np.ndarray) -> Tensor:
     """Return softmax(logits / T), (N, K) → (N, K) float64; which class is largest does not change.
 
-    Raises UserError for a temperature that is not positive.
+    temperature: one for all, or each image's own, (N,). Raises UserError for one that is not positive.
     """
-    if not temperature > 0:
+    temperatures = torch.as_tensor(temperature, dtype=torch.float64, device=logits.device).reshape(-1, 1)
+    if not bool((temperatures > 0).all()):
         raise UserError(f"temperature scaling with temperature={temperature}: give a positive one")
-    return (finite(logits).double() / temperature).softmax(1)
+    return (finite(logits).double() / temperatures).softmax(1)

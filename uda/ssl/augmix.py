@@ -13,6 +13,7 @@ from torchvision.transforms.v2 import functional as library
 
 from uda.random import uniform
 from uda.ssl.pixels import where_chosen
+from uda.ssl.views import to_bytes
 
 OPERATIONS = (
     "autocontrast",
@@ -117,11 +118,6 @@ def warp(images: Tensor, maps: Tensor) -> Tensor:
     return moved * inside
 
 
-def gray_levels(images: Tensor) -> Tensor:
-    """Return the nearest whole gray levels, [0, 1] → uint8 0 … 255."""
-    return (images * 255).round_().to(torch.uint8)
-
-
 def autocontrast(images: Tensor) -> Tensor:
     """Stretch each channel so that its least value is 0 and its largest 1; a channel of one value stays."""
     return library.autocontrast(images)
@@ -129,16 +125,16 @@ def autocontrast(images: Tensor) -> Tensor:
 
 def equalize(images: Tensor) -> Tensor:
     """Make each channel's gray levels equally frequent."""
-    return library.equalize(gray_levels(images)).to(images.dtype) / 255
+    return library.equalize(to_bytes(images)).to(images.dtype) / 255
 
 
 def posterize(images: Tensor, bits: Tensor) -> Tensor:
     """Keep the highest bits (N,), 0 … 8, of every gray level."""
     step = torch.exp2(8 - bits)[:, None, None, None]
-    return (gray_levels(images).to(images.dtype) / step).floor() * step / 255
+    return (to_bytes(images).to(images.dtype) / step).floor() * step / 255
 
 
 def solarize(images: Tensor, threshold: Tensor) -> Tensor:
     """Invert every gray level from a threshold (N,) on, 0 … 256."""
-    levels = gray_levels(images).to(images.dtype)
+    levels = to_bytes(images).to(images.dtype)
     return torch.where(levels >= threshold[:, None, None, None], 255 - levels, levels) / 255

@@ -22,9 +22,9 @@ from uda.probes.robustness import (
     Subject,
     examine,
 )
-from uda.probes.robustness.examine import scaled, temperatures_of
+from uda.probes.robustness.examine import temperatures_of
 from uda.probes.robustness.subject import outputs
-from uda.probes.temperature import fit_temperature
+from uda.probes.temperature import fit_temperature, scaled_probabilities
 
 
 class Darker:
@@ -104,7 +104,7 @@ def test_validation_images_give_one_temperature_and_it_changes_no_answer() -> No
     assert found.temperature == pytest.approx(wanted)
     assert found.clean.after["nll"] < found.clean.before["nll"]
     logits = outputs(subject(100.0), data.images).logits
-    assert (scaled(logits, np.full(4, wanted)).argmax(1) == logits.argmax(1).numpy()).all()
+    assert torch.equal(scaled_probabilities(logits, np.full(4, wanted)).argmax(1), logits.argmax(1))
 
 
 def test_attacks_move_what_lies_within_their_reach() -> None:

@@ -12,6 +12,7 @@ from uda.experiments.dg.domains import Domains
 from uda.experiments.experiment import Settings
 from uda.experiments.parts import (
     build_objectives,
+    check_moves,
     check_sizes,
     pixel_view,
     random_view,
@@ -36,8 +37,7 @@ class Inputs:
 
 def check_recipe(recipe: DgRecipe) -> None:
     """Refuse, before anything is read or trained, parts that do not fit together."""
-    if recipe.encoder.freeze or recipe.encoder.adapter:
-        raise UserError("domain generalization moves the backbone; leave --freeze and encoder.adapter out")
+    check_moves(recipe, "domain generalization")
     if recipe.encoder.batch_statistics == "target":
         raise UserError(
             "encoder.batch_statistics=target looks at the domain that is held out; domain generalization tests with "

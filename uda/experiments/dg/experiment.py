@@ -23,7 +23,7 @@ from uda.experiments.dg.preflight import expected_time
 from uda.experiments.dg.selection import check_folds, fit
 from uda.experiments.experiment import Experiment, SeedResult, Settings
 from uda.experiments.parts import batch_warnings, check_objectives, given_by
-from uda.nn.encoder import TimmEncoder, create_encoder
+from uda.nn.encoder import create_encoder
 from uda.recipe import DgRecipe
 from uda.report.page import Section
 from uda.ssl import Need
@@ -85,11 +85,6 @@ class DgExperiment(Experiment):
         """Return the method's name with its objectives."""
         return method_label(recipe)
 
-    def origin(self, task: DomainGeneralization, inputs: Inputs) -> str:
-        """Return where the backbone's weights came from."""
-        assert isinstance(task.encoder, TimmEncoder)
-        return task.encoder.origin
-
     def look_before(
         self, recipe: DgRecipe, loaded: Domains, inputs: Inputs, task: DomainGeneralization, settings: Settings
     ) -> dict[str, Any]:
@@ -133,8 +128,7 @@ class DgExperiment(Experiment):
         """Return the intervals of the differences in accuracy, where both arms were tested on the same images."""
         mine, others = ours.task.last_right, theirs.task.last_right
         same = ours.content["fingerprints"] == theirs.content["fingerprints"]
-        shared = {name: mine[name] for name in mine if same and len(mine[name]) == len(others[name])}
-        return accuracy_differences(shared, others, ours.seed)
+        return accuracy_differences(mine, others, ours.seed) if same else {}
 
     def beside(self, ours: SeedResult, theirs: SeedResult) -> Sequence[Section]:
         """Return class activation maps of both arms on the same images of the unseen domain."""

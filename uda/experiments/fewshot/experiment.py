@@ -6,14 +6,25 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 
 from uda.datasets.sampling import spread
+from uda.datasets.streams import Concatenated, Subset
 from uda.errors import UserError, unknown_name
 from uda.experiments.content import accuracy_differences
-from uda.experiments.experiment import Experiment, SeedResult, Settings
+from uda.experiments.experiment import Experiment, SeedResult, Settings, loop_options
 from uda.experiments.fewshot.assemble import Inputs, build_task, fewshot_data, prepare_inputs, protocol_of
 from uda.experiments.fewshot.images import Found, Loaded, find_classes, load_classes
-from uda.experiments.parts import batch_warnings, check_objectives, check_sizes, given_by, thumbnails, write_backbone
+from uda.experiments.parts import (
+    batch_warnings,
+    check_moves,
+    check_objectives,
+    check_sizes,
+    given_by,
+    thumbnails,
+    write_backbone,
+)
+from uda.experiments.preflight import for_each, supervised_time
 from uda.experiments.seed import page_frame, seed_frame
 from uda.metrics import accuracy_interval
 from uda.nn.encoder import TimmEncoder, create_encoder
@@ -35,11 +46,7 @@ class FewshotExperiment(Experiment):
 
     def check(self, recipe: FewshotRecipe) -> None:
         """Refuse parts that do not fit together."""
-        if recipe.encoder.freeze or recipe.encoder.adapter:
-            raise UserError(
-                "few-shot training moves the backbone; leave --freeze and encoder.adapter out, or test features as "
-                "they come with --steps 0"
-            )
+        check_moves(recipe, "few-shot training", ", or test features as they come with --steps 0")
         if recipe.episodes.classifier not in CLASSIFIERS:
             named = recipe.episodes.classifier
             raise unknown_name("episode classifier", named, CLASSIFIERS, "set one by episodes.classifier")
@@ -84,10 +91,16 @@ class FewshotExperiment(Experiment):
         name = "+".join([recipe.method["name"], *recipe.objectives]) if recipe.training.steps else "as it comes"
         return f"{name} (with unlabelled images)" if recipe.data.unlabelled else name
 
-    def origin(self, task: Fewshot, inputs: Inputs) -> str:
-        """Return where the backbone's weights came from."""
-        assert isinstance(task.encoder, TimmEncoder)
-        return task.encoder.origin
+    def look_before(
+        self, recipe: FewshotRecipe, loaded: Loaded, inputs: Inputs, task: Fewshot, settings: Settings
+    ) -> dict[str, Any]:
+        """Say how long training will take; a resumed run has been told."""
+        if recipe.preflight and not settings.resume:
+            images = Concatenated((task.data.novel, Subset(task.data.images, task.data.held_out)))
+            options, runs = loop_options(recipe, recipe.seeds[0], settings), for_each(len(recipe.seeds))
+            with torch.random.fork_rng():
+                settings.say(supervised_time(task, options, settings.device, images, "all images tested on", runs))
+        return {}
 
     def content(self, folder: Path, recipe: FewshotRecipe, loaded: Loaded, task: Fewshot, seed: int) -> dict[str, Any]:
         """Return the figures of the novel classes: of every classifier, and of every class."""
@@ -164,5 +177,4 @@ class FewshotExperiment(Experiment):
         mine, others = ours.task.last_right, theirs.task.last_right
         same = ours.content["fingerprints"] == theirs.content["fingerprints"]
         same &= ours.task.protocol == theirs.task.protocol
-        shared = {name: mine[name] for name in mine if same and name in others and len(mine[name]) == len(others[name])}
-        return accuracy_differences(shared, others, ours.seed)
+        return accuracy_differences(mine, others, ours.seed) if same else {}

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from uda.datasets.cache import Unreadable
-from uda.datasets.folders import flat_table, scan, summary
+from uda.datasets.folders import summary
 from uda.datasets.resolve import resolve
 from uda.datasets.table import ImageTable
 from uda.errors import UserError
 from uda.experiments.parts import Domain, load_domain
+from uda.experiments.pool import further_images
 from uda.sections import ClassesRecipe
 
 NOVEL_SPLITS = ("novel", "test", "testing", "val", "validation", "valid")
@@ -92,7 +93,7 @@ def find_classes(recipe: ClassesRecipe, download: bool = False) -> Found:
     base, novel = _numbered(base), _numbered(novel)
     if not novel.labelled:
         raise UserError(f"{novel.name} has no labels; novel classes want a folder each")
-    more = None if recipe.unlabelled is None else _further(Path(recipe.unlabelled).expanduser())
+    more = None if recipe.unlabelled is None else further_images(recipe.unlabelled, (base, novel))
     lines = [*found.lines, f"base classes: {summary(base)}", f"novel classes: {summary(novel)}"]
     lines += [] if more is None else [f"unlabelled: {summary(more)}"]
     return Found(base, novel, more, tuple(lines), warnings)
@@ -136,12 +137,6 @@ def _cut(table: ImageTable, novel: int | None) -> tuple[ImageTable, ImageTable]:
 def _numbered(table: ImageTable) -> ImageTable:
     """Return a table whose classes are those that have images, numbered from 0."""
     return table.relabel(tuple(kind for kind, count in table.counts().items() if count))
-
-
-def _further(folder: Path) -> ImageTable:
-    if not folder.is_dir():
-        raise UserError(f"--unlabelled '{folder}' is no folder; name one that holds images, in any arrangement")
-    return flat_table(scan(folder), str(folder), folder)
 
 
 def load_classes(found: Found, recipe: ClassesRecipe, progress: bool = True) -> Loaded:

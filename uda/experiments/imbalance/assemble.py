@@ -11,7 +11,6 @@ from uda.errors import UserError
 from uda.experiments.experiment import Settings
 from uda.experiments.parts import build_objectives, pixel_view, random_view, square, starting_encoder
 from uda.experiments.pool import PoolLoaded
-from uda.probes.linear import fit_linear
 from uda.random import derived_seed
 from uda.recipe import ImbalanceRecipe
 from uda.ssl import Info
@@ -19,7 +18,6 @@ from uda.ssl.objective import Objective
 from uda.ssl.views import OrGiven
 from uda.tasks import find_method
 from uda.tasks.imbalance import Imbalanced, TailedData
-from uda.wording import counted
 
 
 @dataclass(frozen=True)
@@ -77,14 +75,3 @@ def build_task(recipe: ImbalanceRecipe, data: TailedData, seed: int) -> Imbalanc
         recipe.training.steps,
         recipe.training.backbone_lr_scale,
     )
-
-
-def fit_classifier(task: Imbalanced) -> str:
-    """Give a backbone that is not trained a linear probe as its classifier; return in a sentence which one."""
-    rows = np.flatnonzero(task.data.labels >= 0)
-    features = task.answer(Subset(task.data.images, rows)).features
-    probe = fit_linear(torch.from_numpy(features), task.data.labels[rows], len(task.data.counts))
-    with torch.no_grad():
-        task.method.classifier.weight.copy_(probe.weight)
-        task.method.classifier.bias.copy_(probe.bias)
-    return f"classifier: a linear probe fitted on {counted(len(rows), 'image')} (λ {probe.regularization:g})"

@@ -11,12 +11,13 @@ import torch
 from uda.errors import UserError
 from uda.experiments.content import accuracy_differences
 from uda.experiments.experiment import Experiment, SeedResult, Settings, loop_options
-from uda.experiments.imbalance.assemble import Inputs, build_task, fit_classifier, prepare_inputs, tailed_data
+from uda.experiments.fitted import fit_classifier
+from uda.experiments.imbalance.assemble import Inputs, build_task, prepare_inputs, tailed_data
 from uda.experiments.imbalance.outputs import beside_sections, expected_time, seed_content, write_seed_outputs
-from uda.experiments.parts import batch_warnings, check_objectives, check_sizes, given_by
+from uda.experiments.parts import batch_warnings, check_moves, check_objectives, check_sizes, given_by
 from uda.experiments.pool import PoolFound, PoolLoaded, find_pool, load_pool
 from uda.experiments.tail import counts_line, cut, with_test
-from uda.nn.encoder import TimmEncoder, create_encoder
+from uda.nn.encoder import create_encoder
 from uda.recipe import ImbalanceRecipe
 from uda.report.page import Section
 from uda.ssl import Need
@@ -33,11 +34,7 @@ class ImbalanceExperiment(Experiment):
 
     def check(self, recipe: ImbalanceRecipe) -> None:
         """Refuse parts that do not fit together."""
-        if recipe.encoder.freeze or recipe.encoder.adapter:
-            raise UserError(
-                "learning from a long tail moves the backbone; leave --freeze and encoder.adapter out, or give "
-                "--steps 0 for a probe on it"
-            )
+        check_moves(recipe, "learning from a long tail", ", or give --steps 0 for a probe on it")
         name = recipe.method["name"]
         if not recipe.training.steps and (name != "ce" or recipe.objectives):
             raise UserError(
@@ -76,11 +73,6 @@ class ImbalanceExperiment(Experiment):
         """Return the method's name with its objectives."""
         return "+".join([recipe.method["name"], *recipe.objectives]) if recipe.training.steps else "as it comes"
 
-    def origin(self, task: Imbalanced, inputs: Inputs) -> str:
-        """Return where the backbone's weights came from."""
-        assert isinstance(task.encoder, TimmEncoder)
-        return task.encoder.origin
-
     def look_before(
         self, recipe: ImbalanceRecipe, loaded: PoolLoaded, inputs: Inputs, task: Imbalanced, settings: Settings
     ) -> dict[str, Any]:
@@ -102,7 +94,7 @@ class ImbalanceExperiment(Experiment):
         """Train the task, or without steps fit a probe on the backbone; then look at its features."""
         task.to(settings.device)
         if not recipe.training.steps:
-            settings.say(fit_classifier(task))
+            settings.say(fit_classifier(task, task.method.classifier, task.data.images, task.data.labels))
         train(task, loop_options(recipe, seed, settings), folder, identity, settings.device, settings.resume)
         task.look()
 

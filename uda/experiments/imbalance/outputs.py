@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from uda.clock import Clock
-from uda.experiments import preflight
 from uda.experiments.content import accuracy_differences
 from uda.experiments.experiment import SeedResult, Settings, loop_options
 from uda.experiments.imbalance.assemble import tested_rows
 from uda.experiments.parts import write_backbone
 from uda.experiments.pool import PoolLoaded
 from uda.experiments.predict import predictions_table
+from uda.experiments.preflight import for_each, supervised_time
 from uda.experiments.seed import page_frame, seed_frame
 from uda.nn.encoder import TimmEncoder
 from uda.recipe import ImbalanceRecipe
@@ -21,7 +20,6 @@ from uda.report.imbalance import ImbalanceReport, classes_section, space_section
 from uda.report.page import Section
 from uda.tasks.imbalance import Imbalanced
 from uda.training.history import History
-from uda.training.loop import stream_batch_size
 from uda.training.outputs import write_text
 
 
@@ -92,14 +90,7 @@ def beside_sections(ours: SeedResult, theirs: SeedResult) -> Sequence[Section]:
 
 
 def expected_time(recipe: ImbalanceRecipe, task: Imbalanced, settings: Settings) -> str:
-    """Return how long training will take."""
-    options, data = loop_options(recipe, recipe.seeds[0], settings), task.data
-    seen, available = stream_batch_size(task.streams()["images"]), len(data.images)
-    clocks = (Clock(step, options.steps, options.seed, seen, available) for step in range(task.first_steps))
-    looks = [
-        preflight.Looks(preflight.evaluations(options), len(data.test_images), "all test images"),
-        preflight.Looks(preflight.assignments(task.objectives, clocks), available, "all images learned from"),
-    ]
-    seeds = len(recipe.seeds)
-    runs = f" for each of {seeds} seeds" if seeds > 1 else ""
-    return preflight.time_line(task, options, settings.device, Imbalanced.answer, data.test_images, looks, runs)
+    """Return how long training will take; objectives rest in a second stage."""
+    options, images = loop_options(recipe, recipe.seeds[0], settings), task.data.test_images
+    runs = for_each(len(recipe.seeds))
+    return supervised_time(task, options, settings.device, images, "all test images", runs, task.first_steps)

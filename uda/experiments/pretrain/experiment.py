@@ -106,11 +106,6 @@ class PretrainExperiment(Experiment):
             names.insert(0, "supervised" + (f" ({recipe.data.labels} of the labels)" if recipe.data.labels else ""))
         return "+".join(names) or "untrained"
 
-    def origin(self, task: Pretrain, inputs: Inputs) -> str:
-        """Return where the weights that training started from came from."""
-        assert isinstance(task.encoder, TimmEncoder)
-        return task.encoder.origin
-
     def content(
         self, folder: Path, recipe: PretrainRecipe, loaded: PoolLoaded, task: Pretrain, seed: int
     ) -> dict[str, Any]:

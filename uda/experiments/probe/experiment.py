@@ -81,10 +81,6 @@ class ProbeExperiment(Experiment):
         """Return the subject's name."""
         return f"{recipe.encoder.backbone}, weights {recipe.encoder.weights or 'pretrained'}"
 
-    def origin(self, task: Probe, inputs: Inputs) -> str:
-        """Return where the weights came from."""
-        return task.encoder.origin
-
     def fit(
         self, recipe: ProbeRecipe, task: Probe, folder: Path, identity: Identity, seed: int, settings: Settings
     ) -> None:

@@ -3,17 +3,14 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-import torch
 from torch import nn
 
-from uda.datasets.streams import Subset
 from uda.errors import UserError
 from uda.experiments.experiment import read_metrics
+from uda.experiments.fitted import fit_classifier
 from uda.layers import read_layer
 from uda.nn.weights import find_classifier, read_tensors
-from uda.probes.linear import fit_linear
-from uda.probes.robustness import ClassMapped
+from uda.probes.robustness import ClassMapped, Subject
 from uda.recipe import RobustnessRecipe, build
 from uda.ssl.rotation import Rotation
 from uda.tasks.robustness import Robust
@@ -46,21 +43,19 @@ def give_classifier(recipe: RobustnessRecipe, task: Robust) -> str:
             judge.load_state_dict(turns)
             task.judges = [judge.to(task.threshold.device)]
         return f"classifier: that of the run '{run}'"
-    rows = np.flatnonzero(task.data.labels >= 0)
-    images, labels = Subset(task.data.images, rows), task.data.labels[rows]
-    probe = fit_linear(torch.from_numpy(task.answer(images).features), labels, len(names))
-    if not bool(probe.bias.isfinite().all()):
-        raise UserError("a class has no image to fit a probe on; give it one, or leave its folder out")
-    with torch.no_grad():
-        task.method.classifier.weight.copy_(probe.weight)
-        task.method.classifier.bias.copy_(probe.bias)
-    return f"classifier: a linear probe fitted on {counted(len(rows), 'image')} (λ {probe.regularization:g})"
+    return fit_classifier(task, task.method.classifier, task.data.images, task.data.labels)
 
 
 def turn_heads(task: Robust) -> list[nn.Linear]:
     """Return the heads that tell how often an image was turned, on pooled features."""
     found = [objective.head for objective in task.objectives if type(objective) is Rotation]
     return [head for head in found if isinstance(head, nn.Linear)]
+
+
+def subject_of(task: Robust) -> Subject:
+    """Return a task as reports ask it, with the head that tells turns if it has one."""
+    heads = [*turn_heads(task), *task.judges]
+    return Subject(task.encoder, task.method.classifier, heads[0] if heads else None)
 
 
 def write_classifier(folder: Path, task: Robust) -> None:

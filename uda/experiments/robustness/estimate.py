@@ -1,37 +1,37 @@
 """How long training and the report will take, said before either begins."""
 
-import copy
-
 import numpy as np
 import torch
 
 from uda.attacks import frozen
+from uda.experiments.experiment import Settings, loop_options
+from uda.experiments.preflight import copied_task, for_each, supervised_time
+from uda.experiments.robustness.classifier import subject_of
+from uda.experiments.robustness.examination import plan_of
 from uda.probes.robustness import Examined, NamedAttack, Plan, Subject
+from uda.recipe import RobustnessRecipe
 from uda.ssl.views import to_float
 from uda.tasks.robustness import Robust
-from uda.training.loop import LoopOptions
-from uda.training.timing import duration, seconds_per_step, timed
+from uda.training.timing import duration, timed
 from uda.wording import counted
 
 _AUTO = 4000  # steps that AutoAttack is reckoned as: 100 and 9 · 100 of APGD, 9 · 100 of FAB, 5,000 looks of Square
 _TRIED = 16  # images that are timed
 
 
-def time_line(task: Robust, options: LoopOptions, plan: Plan, device: torch.device, seeds: int) -> str:
+def time_lines(recipe: RobustnessRecipe, task: Robust, settings: Settings) -> list[str]:
     """Return how long training and the report take, from a few steps and a few images of a copy of the task."""
-    data = task.examined
-    assert data is not None
-    copied = copy.deepcopy(task, {id(task.data): task.data, id(data): data})
-    copied.to(device)
-    report = report_seconds(Subject(copied.encoder, copied.method.classifier), data, plan, device)
-    step = seconds_per_step(copied, options, device) if options.steps else 0.0
-    each = f" for each of {seeds} seeds" if seeds > 1 else ""
-    parts = [f"the report about {duration(report)}"]
+    options, data, runs = loop_options(recipe, recipe.seeds[0], settings), task.data, for_each(len(recipe.seeds))
+    lines = []
     if options.steps:
-        parts.insert(
-            0, f"training takes about {duration(options.steps * step)} ({options.steps} steps of {step:.2g} s)"
+        lines.append(supervised_time(task, options, settings.device, data.test_images, "all test images", runs))
+    if data.examined is not None:
+        copied, plan = copied_task(task).to(settings.device), plan_of(recipe.report, recipe.training.batch_size)
+        seconds = report_seconds(subject_of(copied), data.examined, plan, settings.device)
+        lines.append(
+            f"the report takes about {duration(seconds)}{runs}, on {counted(len(data.examined.images), 'test image')}"
         )
-    return f"{' and '.join(parts)}{each}, on {counted(len(data.images), 'test image')}"
+    return lines
 
 
 def report_seconds(subject: Subject, data: Examined, plan: Plan, device: torch.device) -> float:

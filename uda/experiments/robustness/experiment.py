@@ -16,7 +16,15 @@ from uda.datasets.streams import Images, Subset
 from uda.errors import UserError
 from uda.experiments.content import accuracy_differences
 from uda.experiments.experiment import Experiment, SeedResult, Settings, loop_options
-from uda.experiments.parts import batch_warnings, check_objectives, check_sizes, given_by, write_backbone
+from uda.experiments.parts import (
+    batch_warnings,
+    check_moves,
+    check_objectives,
+    check_sizes,
+    given_by,
+    pixel_view,
+    write_backbone,
+)
 from uda.experiments.predict import predictions_table
 from uda.experiments.robustness.assemble import Inputs, build_task, noise_rate, prepare_inputs, robust_data, tested_rows
 from uda.experiments.robustness.classifier import (
@@ -24,10 +32,10 @@ from uda.experiments.robustness.classifier import (
     give_classifier,
     learned_warnings,
     saved_run,
-    turn_heads,
+    subject_of,
     write_classifier,
 )
-from uda.experiments.robustness.estimate import time_line
+from uda.experiments.robustness.estimate import time_lines
 from uda.experiments.robustness.examination import (
     Seen,
     baseline_of,
@@ -44,12 +52,12 @@ from uda.experiments.robustness.outputs import write_findings
 from uda.experiments.robustness.sample import corrupted_figure
 from uda.experiments.seed import page_frame, seed_frame
 from uda.nn.encoder import TimmEncoder, create_encoder
-from uda.probes.robustness import Examined, Findings, Subject, examine
+from uda.probes.robustness import Examined, Findings, examine
 from uda.recipe import RobustnessRecipe
 from uda.ssl import Need
 from uda.ssl.views import NoAugmentation, to_bytes
 from uda.tasks import find_method
-from uda.tasks.robustness import OneClass, OneClassTask, Robust
+from uda.tasks.robustness import OneClass, OneClassTask, Robust, RobustData
 from uda.training.checkpoint import Identity
 from uda.training.history import History
 from uda.training.loop import train
@@ -63,11 +71,7 @@ class RobustnessExperiment(Experiment):
 
     def check(self, recipe: RobustnessRecipe) -> None:
         """Refuse parts that do not fit together."""
-        if recipe.encoder.freeze or recipe.encoder.adapter:
-            raise UserError(
-                "training for robustness moves the backbone; leave --freeze and encoder.adapter out, or give --steps 0 "
-                "for the report of a probe on it"
-            )
+        check_moves(recipe, "training for robustness", ", or give --steps 0 for the report of a probe on it")
         check_sizes(recipe)
         if recipe.method["name"] == OneClass.name:
             check_one_class(recipe)
@@ -104,10 +108,10 @@ class RobustnessExperiment(Experiment):
 
     def build(self, recipe: RobustnessRecipe, loaded: Loaded, inputs: Inputs, seed: int) -> Robust:
         """Return the task with its initial weights."""
-        task = build_task(recipe, robust_data(recipe, loaded, inputs, seed), seed)
-        if not isinstance(task, OneClassTask):
-            task.examined = images_of(recipe, task, loaded, inputs)
-        return task
+        data = robust_data(recipe, loaded, inputs, seed)
+        if recipe.method["name"] != OneClass.name:  # one class: what evaluation tells is all there is
+            data = replace(data, examined=images_of(recipe, data, loaded, inputs))
+        return build_task(recipe, data, seed)
 
     def label(self, recipe: RobustnessRecipe) -> str:
         """Return the method's name with its objectives and the noise of its labels."""
@@ -116,20 +120,14 @@ class RobustnessExperiment(Experiment):
         noise = f"{recipe.data.noise} noise {noise_rate(recipe):g}" if recipe.data.noise != "none" else ""
         return f"{name} ({noise})" if noise else name
 
-    def origin(self, task: Robust, inputs: Inputs) -> str:
-        """Return where the backbone's weights came from."""
-        assert isinstance(task.encoder, TimmEncoder)
-        return task.encoder.origin
-
     def look_before(
         self, recipe: RobustnessRecipe, loaded: Loaded, inputs: Inputs, task: Robust, settings: Settings
     ) -> dict[str, Any]:
         """Say how long training and the report will take; a resumed run has been told."""
-        if recipe.preflight and not settings.resume and task.examined is not None:
+        if recipe.preflight and not settings.resume:
             with torch.random.fork_rng():
-                options = loop_options(recipe, recipe.seeds[0], settings)
-                plan = plan_of(recipe.report, recipe.training.batch_size)
-                settings.say(time_line(task, options, plan, settings.device, len(recipe.seeds)))
+                for line in time_lines(recipe, task, settings):
+                    settings.say(line)
         return {}
 
     def fit(
@@ -140,12 +138,12 @@ class RobustnessExperiment(Experiment):
         if not recipe.training.steps:
             settings.say(give_classifier(recipe, task))
         train(task, loop_options(recipe, seed, settings), folder, identity, settings.device, settings.resume)
-        if task.examined is None:  # one class: what evaluation tells is all there is
+        if task.data.examined is None:
             return
         settings.say("robustness report")
         task.findings = examine(
             subject_of(task),
-            task.examined,
+            task.data.examined,
             plan_of(recipe.report, recipe.training.batch_size),
             baseline_of(recipe.report, recipe.data.image_size),
             settings.say if settings.progress else lambda text: None,
@@ -201,7 +199,7 @@ class RobustnessExperiment(Experiment):
         table = predictions_table(paths, task.last_answer, loaded.class_names)
         write_text(folder / "predictions.csv", table.to_csv(index=False))
         frame["history"] = History(folder / "history.csv", ()).read()
-        sample = corrupted_figure(task.examined)
+        sample = corrupted_figure(task.data.examined)
         own = recipe.report, recipe.data.image_size
         write_findings(folder, _findings(task), frame, settings_text(*own), setting(*own), sample)
 
@@ -211,16 +209,15 @@ class RobustnessExperiment(Experiment):
             return {}
         mine, others = (_findings(arm.task).right() for arm in (ours, theirs))
         same = ours.content["fingerprints"] == theirs.content["fingerprints"]
-        shared = {name: mine[name] for name in mine if same and name in others and len(mine[name]) == len(others[name])}
-        return accuracy_differences(shared, others, ours.seed)
+        return accuracy_differences(mine, others, ours.seed) if same else {}
 
 
-def images_of(recipe: RobustnessRecipe, task: Robust, loaded: Loaded, inputs: Inputs) -> Examined:
+def images_of(recipe: RobustnessRecipe, data: RobustData, loaded: Loaded, inputs: Inputs) -> Examined:
     """Return what the report looks at, as the model sees it."""
-    data = task.data
+    view = pixel_view(recipe)
 
     def seen(images: Images) -> Seen:
-        return Seen(images, task.augment)
+        return Seen(images, view)
 
     learned = np.flatnonzero(data.labels >= 0)
     return examined(
@@ -232,7 +229,7 @@ def images_of(recipe: RobustnessRecipe, task: Robust, loaded: Loaded, inputs: In
         (seen(Subset(data.images, learned)), data.labels[learned]),
         {} if inputs.near is None or loaded.near is None else {loaded.near.table.name: seen(inputs.near)},
         {} if inputs.far is None or loaded.far is None else {loaded.far.table.name: seen(inputs.far)},
-        partial(_as_stored, recipe, task.augment),
+        partial(_as_stored, recipe, view),
     )
 
 
@@ -240,12 +237,6 @@ def _as_stored(recipe: RobustnessRecipe, view: NoAugmentation, images: Tensor) -
     """Return what the model sees of images (B, 3, H, W) uint8 that are read like those of the pool."""
     packed = PackedImages.from_tensor(images)
     return to_bytes(view.plain(packed.square(np.arange(len(images)), recipe.data.packed_size, recipe.data.fit)))
-
-
-def subject_of(task: Robust) -> Subject:
-    """Return a task as reports ask it, with the head of a rotation objective if it has one."""
-    heads = [*turn_heads(task), *task.judges]
-    return Subject(task.encoder, task.method.classifier, heads[0] if heads else None)
 
 
 def _findings(task: Robust) -> Findings:

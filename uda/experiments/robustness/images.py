@@ -1,6 +1,5 @@
 """From the names in a recipe to the images of a robustness run: a pool, and images of no known class beside it."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from uda.datasets.sampling import held_out
 from uda.datasets.table import ImageTable
 from uda.errors import UserError
 from uda.experiments.parts import Domain, load_domain
-from uda.experiments.pool import PoolFound, PoolLoaded, find_pool, load_pool
+from uda.experiments.pool import PoolFound, PoolLoaded, find_pool, load_pool, rows_among
 from uda.sections import NoisyRecipe
 from uda.tasks.probe.task import held_out as tested_on
 from uda.wording import counted
@@ -91,9 +90,8 @@ def find_images(recipe: NoisyRecipe, download: bool = False) -> Found:
         else "none kept for the temperature, which is fitted on halves of the test images"
     )
     lines.append(f"learned from: {counted(len(rows.learned), 'image')}; {kept}")
-    known = {os.path.abspath(path) for path in (*pool.table.paths, *(pool.test.paths if pool.test else ()))}  # noqa: PTH100
     for kind, other in (("near", near), ("far", far)):
-        if other is not None and any(os.path.abspath(path) in known for path in other.paths):  # noqa: PTH100
+        if other is not None and rows_among(other, pool.tables).any():
             raise UserError(f"data.{kind} holds images of {pool.table.name} itself; name images of no known class")
     return Found(pool, near, far, tuple(lines), pool.warnings)
 

@@ -173,5 +173,5 @@ def time_line(task: UniDA, options: LoopOptions, device: torch.device, seeds: in
     clocks = (task.target_clock(Clock(step, options.steps, options.seed)) for step in range(options.steps))
     times = preflight.evaluations(options) + preflight.assignments(task.objectives, clocks)
     looks = [preflight.Looks(times, len(task.data.target), "the whole target")]
-    runs = f" for each of {seeds} seeds" if seeds > 1 else ""
+    runs = preflight.for_each(seeds)
     return preflight.time_line(task, options, device, UniDA.encode, task.data.target, looks, runs)

@@ -14,7 +14,7 @@ from uda.probes.ood import unknown_scores
 from uda.probes.robustness.findings import Attacked, Baseline, Findings, Judged, Told, ends_of
 from uda.probes.robustness.plan import Examined, NamedAttack, Plan
 from uda.probes.robustness.subject import Outputs, Subject, batches, outputs
-from uda.probes.temperature import fit_temperature
+from uda.probes.temperature import fit_temperature, scaled_probabilities
 from uda.random import permutation
 from uda.ssl.views import to_float
 
@@ -37,7 +37,7 @@ def examine(
         "halves" if data.validation is None else "validation",
         [
             ("clean", test.probabilities, data.labels),
-            ("clean, with the temperature", scaled(test.logits, temperatures), data.labels),
+            ("clean, with the temperature", scaled_probabilities(test.logits, temperatures).numpy(), data.labels),
             *worst,
         ],
         cells,
@@ -67,16 +67,11 @@ def temperatures_of(subject: Subject, data: Examined, test: Outputs, batch_size:
     return found
 
 
-def scaled(logits: Tensor, temperatures: np.ndarray) -> np.ndarray:
-    """Return the softmax of logits (N, K), each row divided by its temperature (N,), as (N, K)."""
-    return (logits.double() / torch.from_numpy(temperatures)[:, None]).softmax(1).numpy()
-
-
 def judged(name: str, severity: int, logits: Tensor, labels: np.ndarray, temperatures: np.ndarray) -> Judged:
     """Return how right and how sure logits (N, K) are; temperatures (M,): their mean is used where M is not N."""
     if len(temperatures) != len(labels):
         temperatures = np.full(len(labels), temperatures.mean())
-    before, after = logits.double().softmax(1).numpy(), scaled(logits, temperatures)
+    before, after = (scaled_probabilities(logits, values).numpy() for values in (1.0, temperatures))
     right = logits.argmax(1).numpy() == labels
     return Judged(name, severity, right, calibration_metrics(before, labels), calibration_metrics(after, labels))
 
@@ -96,7 +91,7 @@ def corrupted(
             logits = outputs(subject, images, plan.batch_size).logits
             cells.append(judged(name, severity, logits, labels, temperatures))
             if severity == worst:
-                probabilities.append(logits.double().softmax(1).numpy())
+                probabilities.append(scaled_probabilities(logits, 1.0).numpy())
                 truth.append(labels)
     return cells, [(f"all corruptions, severity {worst}", np.concatenate(probabilities), np.concatenate(truth))]
 

@@ -26,7 +26,8 @@ class RobustData:
     """The images to learn from and those to be tested on.
 
     labels: (N,) as training is given them, noise and all; −1 where it shall not see an image (validation). validation:
-    rows of those, whose true labels are `true_labels` (N,); test_labels: (M,), read by `evaluate` alone.
+    rows of those, whose true labels are `true_labels` (N,); test_labels: (M,), read by `evaluate` alone. examined: what
+    the report at the end looks at, None where there is none.
     """
 
     images: Images
@@ -36,6 +37,7 @@ class RobustData:
     test_images: Images
     test_labels: np.ndarray
     class_names: tuple[str, ...]
+    examined: Examined | None = None
 
 
 class Robust(Supervised):
@@ -58,8 +60,7 @@ class Robust(Supervised):
         super().__init__(encoder, method, objectives, augment, backbone_lr_scale)
         self.data, self.batch_size, self.seed = data, batch_size, seed
         self.judges: list[nn.Module] = []  # a saved run's head that tells turns, where nothing is trained
-        self.examined: Examined | None = None  # what the report at the end looks at
-        self.findings: Findings | None = None  # and what it has found
+        self.findings: Findings | None = None  # of the report at the end
 
     def streams(self) -> dict[str, Stream]:
         """All images that training may see, each once an epoch."""

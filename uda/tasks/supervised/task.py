@@ -47,6 +47,7 @@ class Supervised(Task):
     """
 
     threshold: Tensor
+    data: Any  # what the subclass holds: its images are shared by copies of the task
 
     def __init__(
         self,
