@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.common import CPU, data_folder, mean, write_result
-from benchmarks.jobs import Row, kept, published_row, side_by_side
+from benchmarks.jobs import FAST, Row, kept, published_row, side_by_side
 from uda.experiments.dg.assemble import build_task, prepare_inputs, source_domains
 from uda.experiments.dg.domains import find_domains, load_domains
 from uda.experiments.experiment import loop_options
@@ -42,7 +42,7 @@ PRETRAINED: Tree = {
 SMALL: Tree = {
     "data": {"image_size": 33},
     "encoder": {"backbone": "smallconv", "weights": "none"},
-    "training": {"steps": 1000, "batch_size": 64, "optimizer": "adamw", "lr": 0.003},
+    "training": {"steps": 1000, "batch_size": 64, "optimizer": "adamw", "lr": 0.003} | FAST,
 }
 
 

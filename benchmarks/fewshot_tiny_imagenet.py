@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.common import CPU, data_folder, mean, write_result
-from benchmarks.jobs import Row, kept, published_row, side_by_side
+from benchmarks.jobs import FAST, Row, kept, published_row, side_by_side
 from uda.experiments.experiment import loop_options
 from uda.experiments.fewshot.experiment import FewshotExperiment
 from uda.layers import published_layers, replaced_objectives
@@ -37,7 +37,7 @@ ARMS: dict[str, tuple[str, ...]] = {
 SMALL: Tree = {
     "data": {"image_size": 64, "stored_size": 72},
     "encoder": {"backbone": "smallconv", "weights": "none"},
-    "training": {"steps": 1200, "batch_size": 64, "optimizer": "adamw", "lr": 0.003},
+    "training": {"steps": 1200, "batch_size": 64, "optimizer": "adamw", "lr": 0.003} | FAST,
 }
 
 

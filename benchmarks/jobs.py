@@ -14,6 +14,9 @@ from uda.training.outputs import write_json
 
 Row = dict[str, Any]
 
+# Of the training of a small network on a CPU that knows bfloat16: over twice the images a second. All arms alike.
+FAST: dict[str, Any] = {"precision": "bf16", "channels_last": True}
+
 
 def side_by_side(work: Callable[..., Row], jobs: Sequence[tuple[Any, ...]], workers: int) -> Iterator[Row]:
     """Yield what `work` (a function of a module) makes of each job's arguments, as they are done."""

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.common import CPU, data_folder, mean, write_result
-from benchmarks.jobs import Row, kept, published_row, side_by_side
+from benchmarks.jobs import FAST, Row, kept, published_row, side_by_side
 from uda.experiments.robustness.experiment import RobustnessExperiment
 from uda.layers import published_layers, replaced_objectives
 from uda.metrics import paired_difference
@@ -35,10 +35,11 @@ SHOWN = (
 SMALL: Tree = {
     "data": {"image_size": 32},
     "encoder": {"backbone": "smallconv", "weights": "none"},
-    "training": {"batch_size": 128, "optimizer": "adamw", "lr": 0.003, "evaluate_every": 0, "checkpoint_every": 0},
+    "training": {"batch_size": 128, "optimizer": "adamw", "lr": 0.003, "evaluate_every": 0, "checkpoint_every": 0}
+    | FAST,
     "report": {"images": 1000, "attacks": ["pgd-20"], "eps": EPS, "attacked": 500},
 }
-STEPS = {False: 1500, True: 800}
+STEPS = {False: 1500, True: 500}
 
 
 def recipe_of(arm: str, adversarial: bool) -> RobustnessRecipe:
