@@ -108,7 +108,8 @@ def run(arm: Arm, seed: int, steps: int, folder: Path) -> Row:
         recipe = recipe.model_copy(update={"seeds": [seed]})
         with TemporaryDirectory() as out:
             content = run_experiment(ImbalanceExperiment(), recipe, Path(out), QUIET)
-        return which | {"metrics": content["metrics"], "per_class": content["per_class"]}
+        per_class = {"classes": content["classes"]} | content["per_class"]
+        return which | {"metrics": content["metrics"], "per_class": per_class}
 
     return kept(path_of(arm, seed, folder), published(arm, seed, steps), made)
 

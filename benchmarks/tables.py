@@ -1,6 +1,6 @@
-"""The README's section "Measured" and docs/ssl_cifar.md, written from the JSON in results/ and from nothing else.
+"""The README's section "Measured", docs/ssl_cifar.md and docs/imbalance_cifar.png, all from the JSON in results/.
 
-python -m benchmarks.tables    (rewrites what stands between the two markers in README.md, and the page)
+python -m benchmarks.tables    (rewrites what stands between the two markers in README.md, the page and the figure)
 """
 
 import json
@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.common import RESULTS, mean
 from benchmarks.formats import interval, listed, percent
+from benchmarks.imbalance_page import FIGURE, figure, imbalance
 from benchmarks.paired_tables import fewshot, generalization, robustness
 from benchmarks.ssl_page import page
 from benchmarks.unida_office_caltech10 import coverage, summary
@@ -20,12 +21,13 @@ PAIRED = (
     ("dg_pacs", "dg_pacs_small", generalization),
     ("robustness_cifar", "robustness_cifar_adversarial", robustness),
     ("fewshot_tiny_imagenet", "", fewshot),
+    ("imbalance_cifar", "", imbalance),
 )
 ARMS = {"source_only": "source-only", "dance": "DANCE"}
 
 
 def main() -> None:
-    """Put the tables into the README."""
+    """Put the tables into the README, and write page and figure."""
     text = README.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]
@@ -34,6 +36,10 @@ def main() -> None:
     if studies[0] is not None:
         DOCS.mkdir(exist_ok=True)
         (DOCS / "ssl_cifar.md").write_text(page(studies[0], *studies[1:]) + "\n", encoding="utf-8")
+    tails = read("imbalance_cifar")
+    drawn = None if tails is None else figure(tails)
+    if drawn is not None:
+        (DOCS / f"{FIGURE}.png").write_bytes(drawn)
 
 
 def read(name: str) -> dict[str, Any] | None:

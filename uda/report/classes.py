@@ -51,7 +51,9 @@ def class_shapes(names: Sequence[str], counts: np.ndarray, arms: Arms) -> bytes:
     """
     order, n = by_frequency(counts), len(counts)
     angles = 2 * np.pi * np.arange(n) / n
-    figure = new_figure(4.4 * len(arms), 4.6)
+    figure = new_figure(4.4 * len(arms), 5)
+    # The layout does not see how far a disk's names reach.
+    figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08, rect=(0, 0.04, 1, 0.92))
     axes = figure.subplots(1, len(arms), squeeze=False, subplot_kw={"projection": "polar"})[0]
     for ax, (title, accuracies), color in zip(axes, arms, _COLORS, strict=False):
         values = np.nan_to_num(100 * accuracies[order])
@@ -64,5 +66,5 @@ def class_shapes(names: Sequence[str], counts: np.ndarray, arms: Arms) -> bytes:
         ax.set_yticks([50], ["50 %"], fontsize=8)
         shown = order if n <= _MOST_NAMED else order[:0]
         ax.set_xticks(angles[: len(shown)], [f"{plain(names[i], 12)}\n{counts[i]}" for i in shown], fontsize=8)
-        ax.set_title(plain(title, 40), fontsize=10, pad=16)
+        ax.set_title(plain(title, 40), fontsize=10, y=1.14)
     return png_bytes(figure)
