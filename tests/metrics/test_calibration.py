@@ -8,6 +8,7 @@ from sklearn.metrics import brier_score_loss, log_loss
 from uda.metrics import (
     adaptive_calibration_error,
     brier_score,
+    calibration_intervals,
     calibration_metrics,
     expected_calibration_error,
     negative_log_likelihood,
@@ -155,3 +156,27 @@ def test_all_figures_by_name():
     expected = {"ece": 0.35, "adaptive_ece": 0.4, "brier": 0.45, "nll": -np.log([0.9, 0.2, 0.6, 0.7]).mean()}
     assert figures == pytest.approx(expected)
     assert set(calibration_metrics(P, [-1] * 4).values()) == {None}
+
+
+@given(seed=st.integers(0, 10_000), n=st.integers(1, 40))
+def test_intervals_are_about_the_figures_themselves(seed, n):
+    rng = np.random.default_rng(seed)
+    probabilities, labels = rng.dirichlet(np.ones(4), n), rng.integers(0, 4, n)
+    found = calibration_intervals(probabilities, labels, bins=5, n_resamples=20)
+    figures = calibration_metrics(probabilities, labels, bins=5)
+    assert {name: interval.estimate for name, interval in found.items()} == pytest.approx(figures)
+    assert all(0 <= interval.low <= interval.high for interval in found.values())
+
+
+def test_interval_of_two_kinds_of_images():
+    # All confidences are 0.8 and half of 100 images are right: the ECE is |0.5 − 0.8|. In a resample the share right is
+    # binomial with n = 100 and p = 1/2, whose 2.5 and 97.5 per cent points are 0.40 and 0.60: an ECE of 0.40 to 0.20.
+    probabilities, labels = np.tile([0.8, 0.2], (100, 1)), np.arange(100) % 2
+    found = calibration_intervals(probabilities, labels, n_resamples=4000)["ece"]
+    assert found.estimate == pytest.approx(0.3)
+    assert (found.low, found.high) == pytest.approx((0.20, 0.40), abs=0.011)
+
+
+def test_certain_and_right_answers_have_intervals_without_width():
+    found = calibration_intervals(np.eye(3), np.arange(3), n_resamples=50)
+    assert {(interval.low, interval.high) for interval in found.values()} == {(0.0, 0.0)}

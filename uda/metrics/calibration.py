@@ -1,5 +1,6 @@
 """Whether a classifier is as often right as it says; all on softmax probabilities, never on logits."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,6 +8,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
 from uda.metrics.arrays import as_labels, as_matrix, check_lengths
+from uda.metrics.statistics import BootstrapInterval, bootstrap_ci
 
 _SMALLEST = float(np.finfo(np.float32).tiny)  # a float32 softmax underflows to 0 here; its log would be infinite
 
@@ -41,11 +43,7 @@ def reliability_bins(
     if not len(p):
         return []
     confidence, right = p.max(axis=1), p.argmax(axis=1) == truth
-    if adaptive:
-        member = ((rankdata(confidence, method="min").astype(np.int64) - 1) * bins) // len(p)
-    else:
-        edges = np.linspace(0.0, 1.0, bins + 1)
-        member = np.minimum(np.searchsorted(edges[1:], confidence, side="left"), bins - 1)
+    edges, member = np.linspace(0.0, 1.0, bins + 1), _bin_of(confidence, bins, adaptive)
     found = []
     for b in range(bins):
         inside = member == b
@@ -108,6 +106,41 @@ def calibration_metrics(probabilities: ArrayLike, labels: ArrayLike, bins: int =
         "brier": brier_score(probabilities, labels),
         "nll": negative_log_likelihood(probabilities, labels),
     }
+
+
+def calibration_intervals(
+    probabilities: ArrayLike, labels: ArrayLike, bins: int = 15, n_resamples: int = 1000, seed: int = 0
+) -> dict[str, BootstrapInterval]:
+    """Return the 95 % bootstrap interval over images of every figure of `calibration_metrics`.
+
+    Arguments as there, with at least one labelled image (ValueError otherwise). Images keep the bins that they have in
+    the whole set. Both calibration errors are sums of absolute values, which a resample makes larger on average, so
+    that an interval can lie above the figure where that is near 0.
+    """
+    p, truth = _labelled(probabilities, labels)
+    confidence = p.max(axis=1)
+    gaps = (p.argmax(axis=1) == truth) - confidence
+    squares = ((p - np.eye(p.shape[1])[truth]) ** 2).sum(axis=1)
+    logs = -np.log(np.maximum(p[np.arange(len(p)), truth], _SMALLEST))
+
+    def error(member: np.ndarray) -> Callable[[np.ndarray], float]:
+        return lambda rows: float(np.abs(np.bincount(member[rows], gaps[rows], bins)).sum() / len(rows))
+
+    statistics: dict[str, Callable[[np.ndarray], float]] = {
+        "ece": error(_bin_of(confidence, bins, adaptive=False)),
+        "adaptive_ece": error(_bin_of(confidence, bins, adaptive=True)),
+        "brier": lambda rows: float(squares[rows].mean()),
+        "nll": lambda rows: float(logs[rows].mean()),
+    }
+    return {name: bootstrap_ci(figure, len(p), n_resamples, seed) for name, figure in statistics.items()}
+
+
+def _bin_of(confidence: np.ndarray, bins: int, adaptive: bool) -> np.ndarray:
+    """Return the bin of each image, (N,) in 0 … bins − 1, of equal width or of equally many images."""
+    if adaptive:
+        return ((rankdata(confidence, method="min").astype(np.int64) - 1) * bins) // len(confidence)
+    edges = np.linspace(0.0, 1.0, bins + 1)
+    return np.minimum(np.searchsorted(edges[1:], confidence, side="left"), bins - 1)
 
 
 def _gap(bins: list[ReliabilityBin]) -> float | None:

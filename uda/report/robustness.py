@@ -57,7 +57,8 @@ def write_robustness_report(path: Path, report: RobustnessPage) -> None:
 
 
 def _answer(report: RobustnessPage) -> Section:
-    shown = [name for name in ("accuracy", "corruption_accuracy", "mce", "ece", "ece_scaled") if name in report.metrics]
+    named = ("accuracy", "corruption_accuracy", "mce", "ece", "ece_scaled")
+    shown = [name for name in named if report.metrics.get(name) is not None]  # without a baseline there is no mCE
     shown += [name for name in report.metrics if name.endswith("_accuracy") and name not in shown][:1]
     cards = [(tables.number(n, report.metrics[n]), tables.readable(n)) for n in shown]
     table = tables.metrics_table(report.metrics, ci95=report.ci95)

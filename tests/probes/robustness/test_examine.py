@@ -103,6 +103,8 @@ def test_validation_images_give_one_temperature_and_it_changes_no_answer() -> No
     wanted = fit_temperature(outputs(subject(100.0), validation[0]).logits, validation[1])
     assert found.temperature == pytest.approx(wanted)
     assert found.clean.after["nll"] < found.clean.before["nll"]
+    low, high = found.intervals()["nll_scaled"] or (0.0, 0.0)
+    assert low <= found.metrics()["nll_scaled"] <= high
     logits = outputs(subject(100.0), data.images).logits
     assert torch.equal(scaled_probabilities(logits, np.full(4, wanted)).argmax(1), logits.argmax(1))
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from uda.attacks import frozen
 from uda.datasets.sampling import stratified
 from uda.datasets.streams import Subset
-from uda.metrics import auroc_interval, calibration_metrics, ood_metrics
+from uda.metrics import auroc_interval, calibration_intervals, calibration_metrics, ood_metrics
 from uda.probes.ood import unknown_scores
 from uda.probes.robustness.findings import Attacked, Baseline, Findings, Judged, Told, ends_of
 from uda.probes.robustness.plan import Examined, NamedAttack, Plan
@@ -31,13 +31,20 @@ def examine(
     clean = judged("clean", 0, test.logits, data.labels, temperatures)
     cells, worst = corrupted(subject, data, temperatures, plan, say)
     rows = stratified(data.labels, plan.attacked) if plan.attacks else np.empty(0, dtype=np.int64)
+    scaled = scaled_probabilities(test.logits, temperatures).numpy()
+    intervals = {
+        name + ending: ends_of(found)
+        for ending, probabilities in (("", test.probabilities), ("_scaled", scaled))
+        for name, found in calibration_intervals(probabilities, data.labels).items()
+    }
     return Findings(
         clean,
         float(temperatures.mean()),
         "halves" if data.validation is None else "validation",
+        intervals,
         [
             ("clean", test.probabilities, data.labels),
-            ("clean, with the temperature", scaled_probabilities(test.logits, temperatures).numpy(), data.labels),
+            ("clean, with the temperature", scaled, data.labels),
             *worst,
         ],
         cells,

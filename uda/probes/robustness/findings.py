@@ -72,13 +72,15 @@ class Findings:
     """Everything a report shows.
 
     temperature: the one fitted, the mean of two where it is fitted on halves; fitted_on: "validation" or "halves";
-    clean_attacked: (n,) bool, which of the attacked images are right without an attack; diagrams: probabilities (N, K)
-    and labels (N,) to draw, by title; paired: whether the corrupted images are the clean ones, row by row.
+    calibration: intervals of the figures of `clean`, before and, with "_scaled", after; clean_attacked: (n,) bool,
+    which of the attacked images are right without an attack; diagrams: probabilities (N, K) and labels (N,) to draw, by
+    title; paired: whether the corrupted images are the clean ones, row by row.
     """
 
     clean: Judged
     temperature: float
     fitted_on: str = "validation"
+    calibration: Mapping[str, Interval] = field(default_factory=dict)
     diagrams: Sequence[tuple[str, np.ndarray, np.ndarray]] = ()
     corruptions: Sequence[Judged] = ()
     paired: bool = True
@@ -130,8 +132,8 @@ class Findings:
         )
 
     def intervals(self, seed: int = 0) -> dict[str, Interval]:
-        """Return 95 % bootstrap intervals over images of the figures that are means over images, and of the mCE."""
-        found = {name: mean_interval(values, seed) for name, values in self.right().items()}
+        """Return 95 % bootstrap intervals over images: of means over images, of calibration and of the mCE."""
+        found = {name: mean_interval(values, seed) for name, values in self.right().items()} | dict(self.calibration)
         if self.baseline is not None and same_images(self.corruptions):
             stacked = {
                 name: np.mean([1 - cell.right for cell in self.corruptions if cell.name == name], axis=0)
