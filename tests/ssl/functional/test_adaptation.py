@@ -4,51 +4,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
+from tests.ssl.functional.draws import normal
 from uda.ssl.functional import (
     entropy,
     entropy_separation,
     hard_negative_one_vs_all,
-    neighborhood_clustering,
     open_set_entropy,
 )
-
-
-def random_case(
-    seed: int, batch: int = 4, n: int = 9, k: int = 3, dim: int = 5
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Features (B, D), logits (B, K), memory (N, D) with unit rows and distinct indices (B,), all float64."""
-    generator = torch.Generator().manual_seed(seed)
-    features = torch.randn(batch, dim, dtype=torch.float64, generator=generator)
-    logits = 2 * torch.randn(batch, k, dtype=torch.float64, generator=generator)
-    memory = torch.randn(n, dim, dtype=torch.float64, generator=generator)
-    index = torch.randperm(n, generator=generator)[:batch]
-    return features, logits, memory / memory.norm(dim=1, keepdim=True), index
-
-
-def plain_neighborhood_clustering(
-    features: Tensor, logits: Tensor, memory: Tensor, index: Tensor, temperature: float, eps: float
-) -> float:
-    """The same loss, number by number."""
-    rows, own = features.tolist(), index.tolist()
-    rows = [[x / math.sqrt(sum(y * y for y in row)) for x in row] for row in rows]
-
-    def cosine(a: list[float], b: list[float]) -> float:
-        return sum(x * y for x, y in zip(a, b, strict=True))
-
-    total = 0.0
-    for i, row in enumerate(rows):
-        values = logits[i].tolist()
-        for j, stored in enumerate(memory.tolist()):
-            values.append((-1 if j in own else cosine(row, stored)) / temperature)
-        for j, other in enumerate(rows):
-            values.append((-1 if j == i else cosine(row, other)) / temperature)
-        largest = max(values)
-        z = sum(math.exp(v - largest) for v in values)
-        probabilities = [math.exp(v - largest) / z for v in values]
-        total -= sum(p * math.log(p + eps) for p in probabilities if p > 0)
-    return total / len(rows)
 
 
 @pytest.mark.parametrize("k", [1, 2, 7, 1000])
@@ -87,88 +50,6 @@ def test_what_the_published_eps_costs_grows_with_the_number_of_rows(n: int) -> N
     assert lost.item() == pytest.approx(math.log(1 + 1e-5 * n), rel=1e-6)
 
 
-def test_neighborhood_clustering_by_hand() -> None:
-    features = torch.tensor([[2.0, 0.0], [0.0, 3.0]], dtype=torch.float64)  # normalized: the two unit vectors
-    logits = torch.tensor([[1.0, 0.0], [0.0, 0.0]], dtype=torch.float64)
-    memory = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]], dtype=torch.float64)
-    found = neighborhood_clustering(features, logits, memory, torch.tensor([0, 1]), temperature=0.5)
-    # ÷ 0.5; a mask is −1 ÷ 0.5 = −2.            classes | memory: own, own, third | batch
-    # row 1: exponents 1, 0 | −2, −2, 0.6/0.5 = 1.2 | −2, 0
-    #   Z = e + 1 + 3·e⁻² + e^1.2 + 1 = 2.718282 + 2 + 0.406006 + 3.320117 = 8.444405
-    #   H = log Z − Σ eˣ·x / Z = 2.133504 − (2.718282 − 2·0.406006 + 1.2·3.320117)/8.444405 = 1.435952
-    # row 2: exponents 0, 0 | −2, −2, 0.8/0.5 = 1.6 | 0, −2
-    #   Z = 3 + 0.406006 + 4.953032 = 8.359038
-    #   H = 2.123343 − (−0.812012 + 1.6·4.953032)/8.359038 = 1.272427
-    assert found.item() == pytest.approx((1.435952 + 1.272427) / 2, abs=2e-6)
-
-
-@pytest.mark.parametrize("eps", [0.0, 1e-5])
-@pytest.mark.parametrize("temperature", [0.05, 1.0])
-def test_neighborhood_clustering_against_plain_numbers(temperature: float, eps: float) -> None:
-    for seed in range(3):
-        case = random_case(seed)
-        expected = plain_neighborhood_clustering(*case, temperature, eps)
-        assert neighborhood_clustering(*case, temperature, eps).item() == pytest.approx(expected, rel=1e-10)
-
-
-def test_features_are_normalized_inside_and_memory_counts_as_stored() -> None:
-    features, logits, memory, index = random_case(0)
-    loss = neighborhood_clustering(features, logits, memory, index, 0.5)
-    scale = torch.tensor([[0.1], [1.0], [7.0], [300.0]], dtype=torch.float64)
-    assert neighborhood_clustering(features * scale, logits, memory, index, 0.5).item() == pytest.approx(loss.item())
-    assert neighborhood_clustering(features, logits, 0.5 * memory, index, 0.5).item() != pytest.approx(loss.item())
-
-
-def test_rows_of_the_batch_itself_are_masked_for_every_row_of_the_batch() -> None:
-    features, logits, memory, index = random_case(1)
-    loss = neighborhood_clustering(features, logits, memory, index, 0.5)
-    for row in range(len(memory)):
-        changed = memory.clone()
-        changed[row] = features[0] / features[0].norm()  # as near as can be to one of the batch
-        same = neighborhood_clustering(features, logits, changed, index, 0.5).item() == pytest.approx(
-            loss.item(), abs=1e-12
-        )
-        assert same == (row in index.tolist())
-
-
-@given(seed=st.integers(0, 1000), order=st.permutations(range(4)))
-@settings(max_examples=25)
-def test_the_order_of_the_batch_does_not_matter(seed: int, order: list[int]) -> None:
-    features, logits, memory, index = random_case(seed)
-    loss = neighborhood_clustering(features, logits, memory, index, 0.05)
-    shuffled = neighborhood_clustering(features[order], logits[order], memory, index[order], 0.05)
-    assert shuffled.item() == pytest.approx(loss.item(), abs=1e-10)
-    separation = entropy_separation(logits, 0.5, 0.1)
-    assert entropy_separation(logits[order], 0.5, 0.1).item() == pytest.approx(separation.item(), abs=1e-12)
-
-
-@pytest.mark.parametrize(("temperature", "eps"), [(0.5, 0.0), (0.05, 0.0), (0.05, 1e-5)])
-def test_gradients_of_neighborhood_clustering_are_finite_differences(temperature: float, eps: float) -> None:
-    features, logits, memory, index = random_case(2)
-
-    def loss(f: Tensor, c: Tensor) -> Tensor:
-        return neighborhood_clustering(f, c, memory, index, temperature, eps)
-
-    assert torch.autograd.gradcheck(loss, (features.requires_grad_(), logits.requires_grad_()))
-
-
-def test_the_memory_gets_no_gradient() -> None:
-    features, logits, memory, index = random_case(3)
-    memory.requires_grad_()
-    neighborhood_clustering(features.requires_grad_(), logits, memory, index, 0.5).backward()
-    assert memory.grad is None
-    assert features.grad is not None
-    assert (features.grad.norm(dim=1) > 0).all()
-
-
-def test_shapes_that_do_not_fit_are_refused() -> None:
-    features, logits, memory, index = random_case(0)
-    with pytest.raises(ValueError, match=r"features \(4, 5\), logits \(3, 3\) and memory \(9, 5\) do not fit"):
-        neighborhood_clustering(features, logits[:3], memory, index)
-    with pytest.raises(ValueError, match=r"memory \(9, 4\)"):
-        neighborhood_clustering(features, logits, memory[:, :4], index)
-
-
 def test_entropy_separation_by_hand() -> None:
     # entropies 0.562335 (p = ¼, ¾) and log 2 = 0.693147; rho = 0.2: distances 0.362335 and 0.493147
     logits = torch.tensor([[0.0, math.log(3)], [5.0, 5.0]])
@@ -203,25 +84,22 @@ def test_gradients_of_entropy_separation_are_finite_differences(eps: float) -> N
     assert torch.autograd.gradcheck(lambda c: entropy_separation(c, 0.55, 0.2, eps), (logits.requires_grad_(),))
 
 
+@given(seed=st.integers(0, 1000), order=st.permutations(range(4)))
+@settings(max_examples=25)
+def test_the_order_of_the_batch_does_not_matter_to_entropy_separation(seed: int, order: list[int]) -> None:
+    logits = 2 * normal(4, 3, seed=seed)
+    separation = entropy_separation(logits, 0.5, 0.1)
+    assert entropy_separation(logits[order], 0.5, 0.1).item() == pytest.approx(separation.item(), abs=1e-12)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("eps", [0.0, 1e-5])
-def test_extreme_logits_stay_finite(dtype: torch.dtype, eps: float) -> None:
-    features, _, memory, index = random_case(4)
+def test_entropy_separation_of_extreme_logits_stays_finite(dtype: torch.dtype, eps: float) -> None:
     logits = torch.tensor([[1e4, -1e4, 0.0], [3e38, -3e38, 0.0], [-1e30, -1e30, -1e30], [0.0, 0.0, 0.0]])
-    features, logits = features.to(dtype).requires_grad_(), logits.to(dtype).requires_grad_()
-    loss = neighborhood_clustering(features, logits, memory.to(dtype), index, 0.05, eps)
-    (loss + entropy_separation(logits, 0.5, 0.1, eps)).backward()
-    assert loss.isfinite()
-    for value in (features.grad, logits.grad):
-        assert value is not None
-        assert value.isfinite().all()
-
-
-def test_bfloat16_is_near_float64() -> None:
-    case = random_case(5, batch=8, n=500)
-    exact = neighborhood_clustering(*case, 1.0)
-    *low, index = (x.bfloat16() if x.is_floating_point() else x for x in case)
-    assert neighborhood_clustering(*low, index, 1.0).item() == pytest.approx(exact.item(), rel=0.02)
+    logits = logits.to(dtype).requires_grad_()
+    entropy_separation(logits, 0.5, 0.1, eps).backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
 
 
 def test_one_vs_all_takes_the_own_class_and_the_nearest_other() -> None:

@@ -212,6 +212,20 @@ def test_the_memory_takes_the_features_of_this_step() -> None:
     assert torch.equal(method.memory.rows[others], torch.zeros(5, 8))
 
 
+def test_a_memory_in_bfloat16_holds_the_same_rows_rounded_and_gives_nearly_the_same_losses() -> None:
+    computed, given = torch.randn(10, 8, generator=torch.Generator().manual_seed(2)), features()
+    found = []
+    for bank in ("float32", "bfloat16"):
+        method = dance(bank=bank)
+        method.prepare(Clock(0, 10), lambda: Look(computed, torch.randn(10, 3)))
+        found.append((method.memory.rows, method(given, Clock(0, 10))["neighborhood_clustering"].item()))
+        method.after_step(given)
+    (exact, loss), (rounded, near) = found
+    assert rounded.dtype == torch.bfloat16
+    torch.testing.assert_close(rounded.float(), exact, rtol=2**-8, atol=2**-8)
+    assert near == pytest.approx(loss, rel=0.05)
+
+
 def test_the_target_is_looked_at_from_the_start_that_was_asked_for() -> None:
     method = dance(start=0.5)
     assert [method.adapts(Clock(step, 100)) for step in (0, 49, 50, 99)] == [False, False, True, True]

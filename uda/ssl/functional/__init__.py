@@ -4,7 +4,6 @@ from uda.ssl.functional.adaptation import (
     entropy,
     entropy_separation,
     hard_negative_one_vs_all,
-    neighborhood_clustering,
     open_set_entropy,
 )
 from uda.ssl.functional.adversarial import domain_adversarial, rescaled_weights, transferability
@@ -21,6 +20,7 @@ from uda.ssl.functional.contrastive import (
     triplet,
 )
 from uda.ssl.functional.distillation import byol, dino, negative_cosine
+from uda.ssl.functional.neighborhood import neighborhood_clustering
 from uda.ssl.functional.redundancy import barlow_twins, vicreg
 from uda.ssl.functional.transport import adaptive_filling, plan_rows, swapped_prediction, transport
 

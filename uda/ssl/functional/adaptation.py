@@ -16,30 +16,6 @@ def entropy(logits: Tensor, eps: float = 0.0) -> Tensor:
     return -(p * log_p).sum(-1)
 
 
-def neighborhood_clustering(
-    features: Tensor, logits: Tensor, memory: Tensor, index: Tensor, temperature: float = 0.05, eps: float = 0.0
-) -> Tensor:
-    """Return the mean entropy of each target feature's similarity to classes, memory and batch.
-
-    Saito et al., "Universal domain adaptation through self-supervision" (DANCE), NeurIPS 2020, equations 2 to 5.
-
-    features: (B, D), normalized here; logits: (B, K), already divided by the temperature; memory: (N, D) as stored,
-    carries no gradient; index: (B,) the features' rows of the memory. A feature is compared with neither itself nor
-    any stored row of this batch: those similarities count as −1. The entropy is exact; `eps` is what the published code
-    adds inside the logarithm (1e-5).
-    """
-    if logits.shape[0] != features.shape[0] or memory.shape[1] != features.shape[1]:
-        shapes = [tuple(x.shape) for x in (features, logits, memory)]
-        raise ValueError("features {}, logits {} and memory {} do not fit".format(*shapes))
-    features = F.normalize(features)
-    stored = features @ memory.detach().T
-    stored = stored.index_fill(1, index, -1.0)
-    batch = features @ features.T
-    itself = index[:, None] == index[None]  # the diagonal, and an image that a batch holds twice
-    batch = batch.masked_fill(itself, -1.0)
-    return entropy(torch.cat([logits, stored / temperature, batch / temperature], dim=1), eps).mean()
-
-
 def entropy_separation(logits: Tensor, rho: float, margin: float, eps: float = 0.0) -> Tensor:
     """Return −mean(max(|H − rho|, margin)): entropies are driven away from rho once they are `margin` away from it.
 

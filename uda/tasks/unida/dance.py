@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from uda.clock import Clock
@@ -23,6 +24,7 @@ class Dance(Method):
     around log(K)/2; start: fraction of the run after which the target is looked at (0 in the paper; a network that
     starts from random weights is unsure of every target image at first, and entropy separation would make that
     permanent).
+    bank: what the memory's numbers are kept in; bfloat16 takes half the room, two bytes a number.
     compat: "paper" is the clean form: the memory starts with the target's features, entropies are exact, and the
     classifier's rows are normalized in the forward pass. "official" is the released code: the memory starts at zero,
     1e-5 stands inside the logarithms, rows are normalized in place at the start of a step only, and log(K)/2 is cut to
@@ -40,6 +42,7 @@ class Dance(Method):
         eta: NotNegative = 0.05,
         margin: NotNegative = 0.5,
         start: Fraction = 0.0,
+        bank: Literal["float32", "bfloat16"] = "float32",
         compat: Literal["paper", "official"] = "paper",
         **classifier: Any,
     ):
@@ -50,7 +53,7 @@ class Dance(Method):
         rho = self.fixed_threshold
         self.rho = math.floor(rho * 100) / 100 if self.official else rho
         self.classifier.normalize_rows = not self.official
-        self.memory = MemoryBank(setup.n_target, setup.dim)
+        self.memory = MemoryBank(setup.n_target, setup.dim, getattr(torch, bank))
 
     def adapts(self, clock: Clock) -> bool:
         """From `start` on."""
