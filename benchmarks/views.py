@@ -1,15 +1,15 @@
-"""How fast strong views are made on a CPU, against lightly's per-image transforms of the same strength.
+"""How fast strong views are made on a CPU, against other packages' transforms of the same strength.
 
 python -m benchmarks.views [--threads 1]    (writes results/views.json; needs the extra `bench`)
 
-Both make one view of each image in this process. lightly's users spread images over processes of one thread each, so
-its time is that of one thread, divided by --threads: as if all cores were free and processes cost nothing. The two
-take turns; the figures are medians of the rounds, in milliseconds a view.
+All make one view of each image in this process and take turns; figures are medians of the rounds, in milliseconds a
+view. lightly and torchvision transform image by image, and their users spread images over processes of one thread each,
+so their time is that of one thread, divided by --threads: as if all cores were free and processes cost nothing. kornia
+works on the batch, on the same threads as ours. Only ours and lightly's antialias when they shrink (lightly through
+Pillow); torchvision's does when asked to, and is; kornia's does not.
 """
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,10 +19,14 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from benchmarks.common import write_result
+from benchmarks.common import CPU, write_result
+from benchmarks.speed.measure import ROUNDS, spread, take_turns
 from uda.batch import Batch
 from uda.clock import Clock
 from uda.ssl.random_views import Contrast
+
+OURS = "ours"
+OF_ONE_THREAD = ("lightly", "torchvision")
 
 
 @dataclass(frozen=True)
@@ -44,43 +48,80 @@ def smooth_images(n: int, side: int) -> Tensor:
     return (F.interpolate(knots, size=(side, side), mode="bicubic").clamp(0, 1) * 255).byte()
 
 
-def measure(case: Case, rounds: int, threads: int) -> dict[str, Any]:
-    """Return milliseconds a view of both, and their ratio."""
+def makers(case: Case) -> dict[str, Callable[[], Tensor]]:
+    """Return what makes one view of each image, by package."""
+    from kornia import augmentation as kornia
     from lightly.transforms.simclr_transform import SimCLRViewTransform
+    from torchvision.transforms import v2
 
     batch = Batch(smooth_images(case.n, case.stored), torch.arange(case.n), None, "target")
+    pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in batch.images]
     ours = Contrast(case.size, blur=case.blur)
-    theirs = SimCLRViewTransform(
+    strength = (0.4, 0.4, 0.4, 0.1)
+    kernel = 2 * round(3 * ours.sigma[1]) + 1
+    steps = iter(range(10**9))
+    of_lightly = SimCLRViewTransform(
         input_size=case.size, cj_strength=0.5, min_scale=0.2, gaussian_blur=case.blur, normalize=None
     )
-    pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in batch.images]
-    seconds: dict[str, list[float]] = {"ours": [], "lightly": []}
-    for step in range(rounds + 1):
-        runs: dict[str, Callable[[], Tensor]] = {
-            "ours": lambda step=step: ours(batch, Clock(step, rounds + 1), "a"),  # type: ignore[misc]
-            "lightly": lambda: torch.stack([theirs(picture) for picture in pictures]),
-        }
-        for name, run in runs.items():
-            torch.set_num_threads(threads if name == "ours" else 1)
-            started = time.perf_counter()
-            run()
-            if step:  # the first round warms up
-                seconds[name].append(time.perf_counter() - started)
-    ms = {name: statistics.median(values) * 1000 / case.n for name, values in seconds.items()}
-    ms["lightly"] /= threads
-    figures = {name: round(value, 4) for name, value in ms.items()}
-    return vars(case) | {"ms_per_view": figures, "times_faster": round(ms["lightly"] / ms["ours"], 2)}
+    of_torchvision = v2.Compose(
+        [
+            v2.RandomResizedCrop(case.size, scale=(0.2, 1.0), antialias=True),
+            v2.RandomHorizontalFlip(),
+            v2.RandomApply([v2.ColorJitter(*strength)], p=0.8),
+            v2.RandomGrayscale(0.2),
+            v2.RandomApply([v2.GaussianBlur(kernel, ours.sigma)], p=case.blur),
+            v2.ToDtype(torch.float32, scale=True),
+        ]
+    )
+    of_kornia = kornia.AugmentationSequential(
+        kornia.RandomResizedCrop((case.size, case.size), scale=(0.2, 1.0)),
+        kornia.RandomHorizontalFlip(),
+        kornia.ColorJitter(*strength, p=0.8),
+        kornia.RandomGrayscale(p=0.2),
+        *([kornia.RandomGaussianBlur((kernel, kernel), ours.sigma, p=case.blur)] if case.blur else []),
+    )
+    return {
+        OURS: lambda: ours(batch, Clock(next(steps), 1), "a"),
+        "lightly": lambda: torch.stack([of_lightly(picture) for picture in pictures]),
+        "torchvision": lambda: torch.stack([of_torchvision(image) for image in batch.images]),
+        "kornia": lambda: of_kornia(batch.images.float() / 255),
+    }
+
+
+def measure(case: Case, rounds: int, threads: int) -> dict[str, Any]:
+    """Return milliseconds a view of all, and how many times faster ours is."""
+    runs = {name: _with_threads(1 if name in OF_ONE_THREAD else threads, make) for name, make in makers(case).items()}
+    seconds = take_turns(runs, CPU.device, rounds)
+    for name in OF_ONE_THREAD:
+        seconds[name] = [value / threads for value in seconds[name]]
+    faster = {
+        name: spread([a / b for a, b in zip(values, seconds[OURS], strict=True)])
+        for name, values in seconds.items()
+        if name != OURS
+    }
+    ms = {name: spread([1000 * value / case.n for value in values]) for name, values in seconds.items()}
+    return vars(case) | {"ms_per_view": ms, "times_faster": faster}
+
+
+def _with_threads(threads: int, make: Callable[[], Tensor]) -> Callable[[], Tensor]:
+    def run() -> Tensor:
+        torch.set_num_threads(threads)
+        return make()
+
+    return run
 
 
 def main() -> None:
     """Measure all cases, print them and write them."""
-    parser = argparse.ArgumentParser(description="Speed of strong views on a CPU.")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
     options = parser.parse_args()
-    cases = [measure(case, options.rounds, options.threads) for case in CASES]
-    for case in cases:
-        print(case)
+    cases = []
+    for case in CASES:
+        cases.append(measure(case, options.rounds, options.threads))
+        medians = {name: found["median"] for name, found in cases[-1]["times_faster"].items()}
+        print(f"{case}: ours is {medians} times as fast", flush=True)
     path = write_result("views", {"threads": options.threads, "rounds": options.rounds, "cases": cases})
     print(f"written to {path}")
 

@@ -57,14 +57,15 @@ def seconds_per_step(task: Task, options: LoopOptions, device: torch.device, pat
 
 def timed(work: Callable[[], object], device: torch.device) -> float:
     """Return the seconds that some work takes, on a GPU until it is really done."""
-    _wait(device)
+    wait_for(device)
     started = time.perf_counter()
     work()
-    _wait(device)
+    wait_for(device)
     return time.perf_counter() - started
 
 
-def _wait(device: torch.device) -> None:
+def wait_for(device: torch.device) -> None:
+    """Wait until a GPU has done all it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

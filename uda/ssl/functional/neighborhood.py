@@ -42,7 +42,7 @@ def neighborhood_clustering(
     near = torch.cat([precise(logits), precise(batch) / temperature], dim=1)
     device = features.device.type
     product = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else features.dtype
-    block = rows_at_once or max(1, (2**25 if features.is_cuda else 2**21) // len(features))
+    block = rows_at_once or max(1, (2**25 if features.is_cuda else 2**21) // max(features.shape))
     blocks = _Blocks(memory.detach(), index, temperature, product, block)
     with torch.autocast(device, enabled=False):  # which the backward pass would not have
         return _EntropyWithMemory.apply(near, features, blocks, eps).mean()

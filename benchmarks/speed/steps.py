@@ -1,0 +1,209 @@
+"""Our whole step, as the one loop makes it, against its floor: the same passes on views that are there already.
+
+The floor is the task itself (encoder, heads, loss, state of the objective, optimizer) in four plain lines, with the
+views of one batch made beforehand. What a step costs beyond it is ours: drawing, reading and augmenting images, the
+loop, its history and its checks.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks.common import CPU
+from benchmarks.speed.measure import ROUNDS, Row, ratio, spread
+from uda.batch import Batch
+from uda.clock import Clock
+from uda.experiments.experiment import loop_options
+from uda.experiments.parts import build_objectives, random_view, starting_encoder, training_view
+from uda.experiments.unida.assemble import build_task
+from uda.layers import published_layers, replaced_objectives
+from uda.recipe import PretrainRecipe, Recipe, Tree, UnidaRecipe, build_as
+from uda.ssl import Info
+from uda.ssl.objective import Objective, Views
+from uda.ssl.views import NoAugmentation
+from uda.tasks.pretrain import Pool, Pretrain, SelfSupervised
+from uda.tasks.task import Task
+from uda.tasks.unida import UnidaData
+from uda.training.checkpoint import Identity
+from uda.training.loop import LoopOptions, create_optimizers, place, train
+from uda.training.timing import wait_for
+
+DANCE = "dance"
+OBJECTIVES = ("simclr", "moco", "byol", "barlow_twins", "dino", "rotation", "jigsaw", DANCE)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A backbone at an image size, and images a step; of as many images as `stored` are kept, at `stored_size` px."""
+
+    backbone: str
+    image_size: int
+    stored_size: int
+    batch_size: int
+    stored: int = 1024
+
+
+CASES = {
+    "cpu": (Case("resnet18", 32, 32, 64), Case("tf_efficientnet_lite0", 224, 256, 16, 128)),
+    "cuda": (Case("resnet50", 224, 256, 256, 4096), Case("resnet18", 32, 32, 512, 8192)),
+}
+STEPS = {"cpu": 2, "cuda": 20}  # a round; on a GPU the loop reads its losses back every 20 steps
+
+
+class Stored:
+    """Smooth random images in memory, (N, 3, size, size) uint8, on the device, as the packed cache keeps them."""
+
+    def __init__(self, n: int, size: int, device: torch.device):
+        knots = torch.rand(n, 3, max(2, size // 8), max(2, size // 8), generator=torch.Generator().manual_seed(0))
+        enlarged = (F.interpolate(part, size=(size, size), mode="bicubic").clamp(0, 1) for part in knots.split(256))
+        self.images = torch.cat([(part * 255).byte() for part in enlarged]).to(device)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, rows: np.ndarray) -> Tensor:
+        """Return those images, (B, 3, size, size) uint8."""
+        return self.images.index_select(0, torch.from_numpy(rows).to(self.images.device, non_blocking=True))
+
+
+def recipe_of(objective: str, case: Case, extra: Tree | None = None) -> Recipe:
+    """Return the published recipe, with all weights moving."""
+    task = "unida" if objective == DANCE else "pretrain"
+    own: Tree = {} if objective == DANCE else {"objectives": {objective: {}}}
+    data: Tree = {"image_size": case.image_size, "stored_size": case.stored_size}
+    encoder: Tree = {"backbone": case.backbone, "weights": "none"}
+    layers = replaced_objectives(published_layers(task, None, frozen=False, image_size=case.image_size), [own])
+    given: Tree = {"data": data, "encoder": encoder, "training": {"batch_size": case.batch_size, "warmup_steps": 0}}
+    return build_as(UnidaRecipe if objective == DANCE else PretrainRecipe, [*layers, given, own, extra or {}])
+
+
+def task_of(objective: str, recipe: Recipe, case: Case, images: Stored) -> Task:
+    """Return the task of a recipe on stored images, all of ten classes."""
+    labels = np.arange(len(images)) % 10
+    names = tuple(f"class {i}" for i in range(10))
+    if isinstance(recipe, UnidaRecipe):
+        return build_task(recipe, UnidaData(images, labels, images, labels, names), None, 0)
+    assert isinstance(recipe, PretrainRecipe)
+    encoder, augment = starting_encoder(recipe, 0), training_view(recipe)
+    assert isinstance(augment, NoAugmentation)
+    info = Info(len(images), 10, case.image_size, 0, augment, random_view(recipe))
+    objectives = build_objectives(recipe, encoder, info)
+    pool = Pool(images, labels, np.full(len(images), -1), names)
+    return Pretrain(encoder, SelfSupervised(encoder.dim, 10), objectives, pool, augment, case.batch_size, 0)
+
+
+def floor_of(task: Task, options: LoopOptions, device: torch.device) -> Callable[[], None]:
+    """Return one step of a task whose views are made now, once, in plain torch."""
+    place(task, options, device)
+    optimizers = create_optimizers(task, options)
+    clock = Clock(0, options.steps, options.seed, 1, 1)
+    batches = {name: stream.batch(0).to(device) for name, stream in task.streams().items()}
+    freeze_views(task, batches, clock)
+    task.train()
+
+    def step() -> None:
+        for turn in task.turns:
+            with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16"):
+                losses = task(batches, turn, clock)
+            optimizers[turn].zero_grad(set_to_none=True)
+            torch.stack([loss.float() for loss in losses.values()]).sum().backward()
+            optimizers[turn].step()
+        task.after_step()
+
+    return step
+
+
+def freeze_views(task: Task, batches: dict[str, Batch], clock: Clock) -> None:
+    """Make the views of these batches now; the task gets them whenever it asks."""
+    augment = getattr(task, "augment")  # noqa: B009  (every task here has one; the contract of a task names none)
+    plain = {batch.domain: augment(batch, clock) for batch in batches.values()}
+    setattr(task, "augment", lambda batch, clock: plain[batch.domain])  # noqa: B010
+    objectives = getattr(task, "objectives", nn.ModuleList())
+    for objective in objectives:
+        assert isinstance(objective, Objective)
+        views = objective.views(next(iter(batches.values())), clock)
+        setattr(objective, "views", partial(_given, views))  # noqa: B010
+
+
+def _given(views: Views, batch: Batch, clock: Clock) -> Views:
+    return views
+
+
+def whole_steps(
+    task: Task, options: LoopOptions, device: torch.device, rounds: int, steps: int, other: Callable[[], None]
+) -> list[float]:
+    """Train by the loop itself; return the seconds of one of `steps` steps, round by round.
+
+    Before each round it is the other's turn; the step after that is not counted.
+    """
+    length = steps + 1
+    options = replace(options, steps=rounds * length + 1, evaluate_every=0, checkpoint_every=0)
+    seconds: list[float] = []
+    started = 0.0
+    prepare = task.prepare
+
+    def marked(clock: Clock) -> list[nn.Parameter] | None:
+        nonlocal started
+        place_in_round = clock.step % length
+        if place_in_round < 2:
+            wait_for(device)
+        if place_in_round == 0:
+            if clock.step:
+                seconds.append((time.perf_counter() - started) / steps)
+            if len(seconds) < rounds:
+                other()
+        elif place_in_round == 1:
+            started = time.perf_counter()
+        return prepare(clock)
+
+    setattr(task, "prepare", marked)  # noqa: B010
+    setattr(task, "evaluate", dict)  # noqa: B010  (no part of a step)
+    with tempfile.TemporaryDirectory() as out:
+        train(task, options, Path(out), Identity("speed", "speed", 0), device)
+    return seconds
+
+
+def step_row(objective: str, case: Case, device: torch.device, rounds: int = ROUNDS, extra: Tree | None = None) -> Row:
+    """Return what our step takes and what its floor takes, and how many times as long ours is."""
+    settings = replace(CPU, device=device)
+    recipe = recipe_of(objective, case, extra)
+    images = Stored(case.stored, case.stored_size, device)
+    options = loop_options(recipe, 0, settings)
+    floor = floor_of(task_of(objective, recipe, case, images), options, device)
+    steps = STEPS[device.type]
+    floors: list[float] = []
+
+    def floor_turn() -> None:
+        floor()
+        wait_for(device)
+        started = time.perf_counter()
+        for _ in range(steps):
+            floor()
+        wait_for(device)
+        floors.append((time.perf_counter() - started) / steps)
+
+    ours = whole_steps(task_of(objective, recipe, case, images), options, device, rounds, steps, floor_turn)
+    row: Row = {"objective": objective, **vars(case), "precision": options.precision}
+    row |= {"ms": spread([1000 * s for s in ours]), "floor_ms": spread([1000 * s for s in floors])}
+    row |= {"times_the_floor": ratio(ours, floors)}
+    return row
+
+
+def overhead_row(device: torch.device, rounds: int = ROUNDS) -> Row:
+    """Return what the loop itself takes a step, in milliseconds: a step that has next to nothing to compute."""
+    row = step_row("rotation", Case("smallconv", 8, 8, 2, 64), device, rounds)
+    beyond = row["ms"]["median"] - row["floor_ms"]["median"]
+    return {"row": "loop", "ms_beyond_the_floor": round(beyond, 3), **row}
+
+
+def step_rows(device: torch.device, objectives: Sequence[str] = OBJECTIVES, rounds: int = ROUNDS) -> list[Row]:
+    """Return the rows of all objectives on all of a device's cases."""
+    return [step_row(name, case, device, rounds) for case in CASES[device.type] for name in objectives]

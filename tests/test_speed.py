@@ -1,0 +1,70 @@
+"""The benchmark of speed measures what it says it does."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from benchmarks.common import CPU
+from benchmarks.speed.measure import PeakMemory, ratio, spread
+from benchmarks.speed.scaling import clustering_rows
+from benchmarks.speed.steps import Case, Stored, floor_of, recipe_of, task_of, whole_steps
+from uda.experiments.experiment import loop_options
+
+TINY = Case("smallconv", 16, 16, 4, 12)
+
+
+def test_quartiles_and_ratios_by_hand() -> None:
+    assert spread([4.0, 1.0, 3.0, 2.0, 5.0]) == {"median": 3.0, "low": 2.0, "high": 4.0}
+    assert ratio([2.0, 6.0, 6.0], [1.0, 2.0, 6.0]) == {"median": 2.0, "low": 1.5, "high": 2.5}  # of 2, 3 and 1
+
+
+@pytest.mark.parametrize("objective", ["simclr", "dino", "dance"])
+def test_the_floor_trains_the_same_weights_without_making_views(
+    objective: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = recipe_of(objective, TINY)
+    task = task_of(objective, recipe, TINY, Stored(12, 16, CPU.device))
+    step = floor_of(task, loop_options(recipe, 0, CPU), CPU.device)
+    before = {name: p.detach().clone() for name, p in task.named_parameters() if p.requires_grad}
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a view was made")
+
+    for kind in ("random_views.Contrast", "random_views.Weak", "views.CropFlip"):
+        monkeypatch.setattr(f"uda.ssl.{kind}.__call__", refuse)
+    for _ in range(3):
+        step()
+    moved = [name for name, p in task.named_parameters() if name in before and not torch.equal(before[name], p)]
+    assert len(moved) > len(before) / 2
+
+
+def test_rounds_are_timed_between_turns_of_the_other() -> None:
+    recipe = recipe_of("simclr", TINY)
+    task = task_of("simclr", recipe, TINY, Stored(12, 16, CPU.device))
+    turns: list[int] = []
+    forward: Callable[..., dict[str, torch.Tensor]] = task.forward
+    steps: list[int] = []
+
+    def counted(*given: object) -> dict[str, torch.Tensor]:
+        steps.append(len(turns))
+        return forward(*given)
+
+    task.forward = counted  # type: ignore[method-assign]
+    seconds = whole_steps(task, loop_options(recipe, 0, CPU), CPU.device, 3, 2, lambda: turns.append(1))
+    assert len(seconds) == len(turns) == 3
+    # One step that is not counted and two that are after each turn, and one more that ends the last round.
+    assert [steps.count(turn) for turn in (1, 2, 3)] == [3, 3, 4]
+
+
+def test_peak_memory_sees_what_was_held_for_a_moment() -> None:
+    with PeakMemory(CPU.device) as peak:
+        held = torch.ones(50 << 20, dtype=torch.uint8)
+        del held
+    assert 45 << 20 < peak.bytes < 80 << 20
+
+
+def test_both_forms_of_neighborhood_clustering_agree() -> None:
+    for row in clustering_rows(CPU.device, rows=(200,), rounds=2):
+        assert row["differs_by"]["loss"] < 1e-5
+        assert row["differs_by"]["gradient"] < 1e-5
