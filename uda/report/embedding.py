@@ -91,7 +91,7 @@ def _name_clusters(ax: Axes, points: np.ndarray, labels: np.ndarray, names: Sequ
 
 
 def embedding(points: np.ndarray, is_target: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> bytes:
-    """Return both domains' images as points: source as circles, target as triangles.
+    """Return both domains' images as points: source as circles, target as triangles; of one domain all are circles.
 
     points: (M, 2); is_target: (M,) bool; labels: (M,) indices into `names` (drawn in the class's color, named in place
     up to 40 classes), len(names) = unknown (black), −1 = no label (gray).
@@ -101,7 +101,8 @@ def embedding(points: np.ndarray, is_target: np.ndarray, labels: np.ndarray, nam
     k = len(names)
     colors = np.array([_class_color(i) for i in range(k)] + [to_rgb("black"), to_rgb(GRAY)])  # −1 is the last
     handles = []
-    for mask, marker, size, text in ((~is_target, "o", 14, "source"), (is_target, "^", 24, "target")):
+    circles = "source" if is_target.any() else "images"
+    for mask, marker, size, text in ((~is_target, "o", 14, circles), (is_target, "^", 24, "target")):
         if not mask.any():
             continue
         face, width, alpha = colors[labels[mask]], (0.4 if marker == "^" else 0), (0.85 if marker == "^" else 0.45)
