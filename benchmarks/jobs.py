@@ -39,8 +39,18 @@ def kept(path: Path, known: Row | None, work: Callable[[], Row]) -> Row:
 
 
 def published_row(name: str, recipe: Any, wanted: Row) -> Row | None:
-    """Return the run of the committed results that has these values, if it was made with this recipe."""
+    """Return the run of the committed results that has these values, if it was made with this recipe.
+
+    Options that were not there when it was made may stand in the recipe now: a new option's default changes nothing.
+    """
     path = RESULTS / f"{name}.json"
     content = json.loads(path.read_text()) if path.is_file() else {}
-    rows = content["runs"] if content.get("recipe") == recipe else []
+    rows = content["runs"] if _holds(recipe, content.get("recipe")) else []
     return next((dict(row) for row in rows if all(row[key] == value for key, value in wanted.items())), None)
+
+
+def _holds(now: Any, then: Any) -> bool:
+    """Return whether everything that a recipe said then it says now."""
+    if isinstance(now, dict) and isinstance(then, dict):
+        return all(key in now and _holds(now[key], value) for key, value in then.items())
+    return bool(now == then)
