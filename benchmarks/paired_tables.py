@@ -1,10 +1,12 @@
 """Tables of the studies in which every arm is paired with the one without self-supervision."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from benchmarks.formats import interval, listed, percent
+from uda.metrics import paired_difference
 from uda.report import published as report
 
 NAMES = {"deepall": "DeepAll", "jigsaw": "JiGen", "placebo:jigsaw": "placebo", "placebo:rotation": "placebo"}
@@ -40,6 +42,8 @@ def generalization(pretrained: dict[str, Any], small: dict[str, Any] | None) -> 
         "30 epochs (Carlucci et al., CVPR 2019; those of DeepAll quoted from memory).",
         "",
         *_domains(pretrained["summary"], published()),
+        "",
+        _answers_alone(pretrained["runs"]),
     ]
     if small is not None:
         training = small["recipe"]["training"]
@@ -50,6 +54,8 @@ def generalization(pretrained: dict[str, Any], small: dict[str, Any] | None) -> 
             f"{training['batch_size']} images:",
             "",
             *_domains(small["summary"], {}),
+            "",
+            _answers_alone(small["runs"]),
         ]
     return "\n".join(lines)
 
@@ -68,6 +74,22 @@ def _domains(summary: dict[str, Any], figures: dict[str, dict[str, float]]) -> l
                 row += f" {'' if known is None else percent(known)} |"
             lines.append(row)
     return lines
+
+
+def _answers_alone(runs: list[dict[str, Any]]) -> str:
+    """Return what true answers of the puzzles gain over random ones, the pieces being shuffled in both."""
+    said = []
+    for domain in dict.fromkeys(run["domain"] for run in runs):
+        by_arm: dict[str, dict[int, float]] = {}
+        for run in runs:
+            if run["domain"] == domain:
+                by_arm.setdefault(run["arm"], {})[run["seed"]] = run["accuracy"]
+        ours, theirs = (by_arm.get(arm, {}) for arm in ("jigsaw", "placebo:jigsaw"))
+        seeds = sorted(ours.keys() & theirs.keys())
+        if seeds:
+            gain = asdict(paired_difference([ours[s] for s in seeds], [theirs[s] for s in seeds]))
+            said.append(f"{domain} {interval(gain)}")
+    return f"JiGen minus its placebo, which is what the answers are worth beside the shuffling: {', '.join(said)}."
 
 
 SHOWN = {
