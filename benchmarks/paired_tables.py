@@ -167,10 +167,10 @@ def fewshot(result: dict[str, Any], _: dict[str, Any] | None) -> str:
         f"Tiny-ImageNet, 64 base and 20 novel classes of 60 images at {recipe['data']['image_size']} px, "
         f"`{recipe['encoder']['backbone']}` from random weights, {recipe['training']['steps']} steps of "
         f"{recipe['training']['batch_size']}; {own['episodes']} {own['ways']}-way episodes with {own['queries']} "
-        f"queries a class, classified by {own['classifier']} prototypes, the same for every run. In percent; "
-        "differences to the cosine classifier alone are paired by seed with their 95 % interval, and in brackets "
-        "the smallest that so many seeds could have detected. Placebo: rotation with random answers. Published gains "
-        "are of a WRN-28-10 at 84 px (Gidaris et al., ICCV 2019).",
+        f"queries a class, classified by {own['classifier'] or 'cosine'} prototypes, the same for every run. In "
+        "percent; differences to the cosine classifier alone are paired by seed with their 95 % interval, and in "
+        "brackets the smallest that so many seeds could have detected. Placebo: rotation with random answers. "
+        "Published gains are of a WRN-28-10 at 84 px (Gidaris et al., ICCV 2019).",
         "",
         "| beside the cosine classifier | seeds | 1-shot | 5-shot | 1-shot, difference | 5-shot, difference |",
         "|---|---|---|---|---|---|",

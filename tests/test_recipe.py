@@ -123,6 +123,7 @@ def test_defaults_of_a_method_are_its_constructors() -> None:
         "eta": 0.05,
         "margin": 0.5,
         "start": 0.0,
+        "bank": "float32",
         "compat": "paper",
     }
     assert build([{"objectives": {"rotation": {}}}]).objectives == {"rotation": ROTATION}

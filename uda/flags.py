@@ -126,8 +126,10 @@ def _bare(recipe: Recipe) -> dict[str, Any]:
         return {"method": "source_only"}
     if recipe.task == "dg":
         return {"method": "deepall", "compat": "paper"}
-    if recipe.task in ("robustness", "fewshot"):
+    if recipe.task == "robustness":
         return {}
+    if recipe.task == "fewshot":  # unlabelled images join objectives alone
+        return {"data": {"unlabelled": None}}
     if recipe.task == "imbalance":  # without objectives there is still a method to be measured by cross-entropy
         return {} if recipe.objectives else {"method": "ce"}
     return {} if recipe.method["name"] == "supervised" else {"training": {"steps": 0}}

@@ -135,7 +135,8 @@ class EpisodesRecipe(Section):
     """What novel classes are tested by: `episodes` of `ways` classes, `queries` and each number of `shots` of a class.
 
     unlabelled: further images of each way that refine the prototypes (semi-supervised episodes). classifier: whose
-    accuracy is the headline; the others are tabled. The episodes are the same for every model and seed.
+    accuracy is the headline, null: "euclidean" after prototypical training, else "cosine"; the others are tabled. The
+    episodes are the same for every model and seed.
     """
 
     ways: int = Field(5, ge=2)
@@ -143,7 +144,7 @@ class EpisodesRecipe(Section):
     queries: int = Field(15, ge=1)
     episodes: int = Field(2000, ge=1)
     unlabelled: int = Field(0, ge=0)
-    classifier: str = "cosine"
+    classifier: str | None = None
 
 
 class ExaminationRecipe(Section):

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from uda.probes.crossfit import FOLDS, cross_fitted, fold_of
+from uda.probes.crossfit import FOLDS, cross_fitted, even_rows, fold_of
 
 
 def test_folds_spread_every_class() -> None:
@@ -36,3 +36,32 @@ def test_too_few_images_have_no_answer() -> None:
     one = cross_fitted(torch.randn(9, 2), np.array([0, 0, 0, 0, 1, 1, 1, 1, 2]), 3)
     assert one is not None
     assert one[-1] != 2
+
+
+def test_as_many_images_of_every_class_as_the_rarest_has() -> None:
+    labels = np.array([0] * 10 + [1] * 7 + [3] * 2)
+    rows = even_rows(labels)
+    assert rows is not None
+    assert np.bincount(labels[rows]).tolist() == [2, 2, 0, 2]
+    assert rows.tolist() == sorted(set(rows.tolist()))
+    assert even_rows(np.arange(12) % 3).tolist() == list(range(12))  # type: ignore[union-attr]
+    assert even_rows(np.array([0, 0, 0, 1])) is None
+
+
+def test_a_tail_is_no_part_of_how_even_features_are() -> None:
+    # Classes as far from one another; of the last one there are few. Probes on all images favor the frequent classes.
+    sizes = [160, 40, 10]
+    labels = np.repeat([0, 1, 2], sizes)
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(210, 6, generator=generator) + 1.5 * torch.eye(3, 6)[torch.from_numpy(labels)]
+
+    def accuracies(rows: np.ndarray) -> list[float]:
+        named = cross_fitted(features[torch.from_numpy(rows)], labels[rows], 3)
+        assert named is not None
+        return [float((named == labels[rows])[labels[rows] == number].mean()) for number in range(3)]
+
+    uneven, rows = accuracies(np.arange(210)), even_rows(labels)
+    assert rows is not None
+    even = accuracies(rows)
+    assert uneven[0] - uneven[2] > 0.5
+    assert abs(even[0] - even[2]) < 0.35

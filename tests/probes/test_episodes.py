@@ -115,7 +115,7 @@ def test_logistic_regression_is_scikit_learns(ways: int, shots: int, cost: float
 def test_accuracies_equal_a_loop_over_episodes(classifier: str, monkeypatch: pytest.MonkeyPatch) -> None:
     features, labels = blobs(200, 8, spread=1.5)
     chosen = sample_episodes(labels, 7, 5, 2, 10, seed=3)
-    x = F.normalize(features, dim=1)
+    x = features if classifier == "euclidean" else F.normalize(features, dim=1)
     expected = []
     for support, query in zip(chosen.support, chosen.query, strict=True):
         logits = CLASSIFIERS[classifier](x[support][None], x[query].flatten(0, 1)[None])[0]
@@ -207,8 +207,11 @@ def test_lengths_count_only_without_normalization() -> None:
     chosen = sample_episodes(labels, 20, shots=5)
     longer = features * torch.linspace(0.1, 10, 200)[:, None]
     same, other = (evaluate_episodes(longer, chosen, "euclidean", normalize).mean for normalize in (True, False))
-    assert same == pytest.approx(evaluate_episodes(features, chosen, "euclidean").mean)
+    assert same == pytest.approx(evaluate_episodes(features, chosen, "euclidean", normalize=True).mean)
     assert other < same - 0.05
+    # As they are is how prototypical networks compare them, and only they do.
+    assert other == evaluate_episodes(longer, chosen, "euclidean").mean
+    assert evaluate_episodes(longer, chosen, "nearest").mean == evaluate_episodes(features, chosen, "nearest").mean
 
 
 def test_two_thousand_episodes_take_seconds() -> None:

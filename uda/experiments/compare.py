@@ -9,7 +9,7 @@ import pandas as pd
 
 from uda.errors import UserError
 from uda.experiments.content import difference_content
-from uda.experiments.experiment import read_metrics
+from uda.experiments.experiment import headline_of, read_metrics
 from uda.layers import read_layer
 from uda.recipe import build, differences
 from uda.report import formats, tables
@@ -73,6 +73,7 @@ def compare_runs(folders: Sequence[Path], out: Path, headline: str) -> str:
         if "pairs" in contents[0]:
             difference["pairs"] = [_of_pair(*rows) for rows in zip(contents[0]["pairs"], content["pairs"], strict=True)]
         found.append(difference | {"recipe": differences(recipe, recipes[0])})
+    headline = headline_of(headline, contents[0])
     frames = _frames(names, contents, found, headline)
     out.mkdir(parents=True, exist_ok=True)
     title = f"{contents[0]['method']} against {', '.join(content['method'] for content in contents[1:])}"

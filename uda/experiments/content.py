@@ -146,7 +146,8 @@ def difference_content(
             continue
         difference = paired_difference([a for a, _ in pairs], [b for _, b in pairs])
         varies = difference.std is not None and difference.std > 0
-        by_images = "bootstrap over test images" if over_images.get(name) is not None else None
+        units = "episodes" if name.startswith("novel_accuracy") else "test images"
+        by_images = f"bootstrap over {units}" if over_images.get(name) is not None else None
         metrics[name] = {
             "with": arm["metrics"][name],
             "without": other["metrics"][name],

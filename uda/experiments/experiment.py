@@ -285,7 +285,13 @@ def write_arm_summary(
     name = "summary.html" if len(first.seeds) == 1 else "report.html"
     notes = (*first.loaded.lines, *first.loaded.warnings)
     recipe, found = first.recipe.model_dump(mode="json"), [] if difference is None else [difference]
-    write_summary_report(out / name, first.loaded.title, rows, found, recipe, notes, experiment.headline, beside)
+    headline = headline_of(experiment.headline, first.content)
+    write_summary_report(out / name, first.loaded.title, rows, found, recipe, notes, headline, beside)
+
+
+def headline_of(wanted: str, content: Mapping[str, Any]) -> str:
+    """Return the figure that is shown first: the task's own, or the run's first one where it has not measured that."""
+    return wanted if wanted in content["metrics"] else next(iter(content["metrics"]), wanted)
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import numpy as np
 
 from uda.datasets.long_tail import tail_rows
 from uda.datasets.table import ImageTable
+from uda.errors import UserError
 from uda.experiments.pool import PoolFound
 from uda.sections import LongTailRecipe
 from uda.tasks.probe.task import held_out
@@ -19,6 +20,10 @@ def with_test(found: PoolFound) -> PoolFound:
     """Return the pool with a test set of its own: a fifth of each class, where there is no test split."""
     if found.test is not None:
         return found
+    named = [name for name, count in found.table.counts().items() if count]
+    if len(named) < 2:
+        said = f"one class, '{named[0]}'" if named else "no labels"
+        raise UserError(f"{found.table.name} has {said}; name a folder with at least two class folders")
     rows = held_out(found.table.labels)
     test = replace(found.table.select(rows), name=f"{found.table.name} (held out)")
     kept = found.table.select(np.setdiff1d(np.arange(len(found.table)), rows))

@@ -21,6 +21,21 @@ def fold_of(labels: np.ndarray, folds: int = FOLDS) -> np.ndarray:
     return found
 
 
+def even_rows(labels: np.ndarray) -> np.ndarray | None:
+    """Return rows (M,), ascending, of as many images of every class as the rarest one has, the same in every run.
+
+    labels: (N,). All rows, where classes are of equal size; None where a class has a single image.
+    """
+    counts = np.bincount(labels)
+    least = counts[counts > 0].min(initial=len(labels))
+    if least < 2:
+        return None
+    order = permutation(len(labels), 0, 0, "even rows")
+    order = order[np.argsort(labels[order], kind="stable")]
+    rank = np.arange(len(labels)) - (np.cumsum(counts) - counts)[labels[order]]
+    return np.sort(order[rank < least])
+
+
 def cross_fitted(features: Tensor, labels: np.ndarray, n_classes: int, folds: int = FOLDS) -> np.ndarray | None:
     """Return the class that a linear probe names for each image, (N,), fitted on the images of the other folds.
 

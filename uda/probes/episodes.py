@@ -113,17 +113,18 @@ def _without_replacement(sizes: Tensor, m: int, seed: int, index: Tensor, purpos
 
 @torch.no_grad()
 def evaluate_episodes(
-    features: Tensor, episodes: Episodes, classifier: str = "cosine", normalize: bool = True
+    features: Tensor, episodes: Episodes, classifier: str = "cosine", normalize: bool | None = None
 ) -> EpisodeAccuracy:
     """Return the accuracy of one of `CLASSIFIERS` on the queries of every episode.
 
-    features: (N, D), on whose device everything is computed, in blocks of episodes; L2-normalized first unless
-    `normalize` is off. A tie counts for the way that comes first. Raises UserError for an unknown classifier or
-    features that are not finite.
+    features: (N, D), on whose device everything is computed, in blocks of episodes; L2-normalized first or not; None:
+    for all but "euclidean", whose distances are those that prototypical networks learn. A tie counts for the way that
+    comes first. Raises UserError for an unknown classifier or features that are not finite.
     """
     if classifier not in CLASSIFIERS:
         raise unknown_name("episode classifier", classifier, CLASSIFIERS, "one of these classifies the queries")
     x = finite(features)
+    normalize = classifier != "euclidean" if normalize is None else normalize
     x = F.normalize(x, dim=1) if normalize else x
     (n, ways, shots), queries, further = episodes.support.shape, episodes.query.shape[2], episodes.unlabelled.shape[2]
     block = max(1, _CELLS // (ways * (shots + queries + further) * max(1, x.shape[1])))

@@ -22,7 +22,7 @@ class FewshotReport(RunReport):
 
     by_classifier: by shots, by classifier: accuracy and ci95 (half width); per_class: by shots, by novel class;
     features (N, D) with labels (N,) of novel images; example: thumbnails of one episode, its support way by way, then
-    three queries of each way.
+    `example_queries` of each way.
     """
 
     history: pd.DataFrame
@@ -37,6 +37,7 @@ class FewshotReport(RunReport):
     example: np.ndarray
     example_ways: Sequence[str]
     example_shots: int
+    example_queries: int
 
 
 def write_fewshot_report(path: Path, report: FewshotReport) -> None:
@@ -75,8 +76,8 @@ def _answer(report: FewshotReport) -> Section:
 
 def _example(report: FewshotReport) -> Section:
     support = [f"{name}\nsupport" for name in report.example_ways for _ in range(report.example_shots)]
-    queries = [f"{name}\nquery" for name in report.example_ways for _ in range(3)]
-    captions = [*support, *queries][: len(report.example)]
+    queries = [f"{name}\nquery" for name in report.example_ways for _ in range(report.example_queries)]
+    captions = [*support, *queries]
     colors = [BLUE if caption.endswith("support") else GRAY for caption in captions]
     drawn = plots.gallery(report.example, captions, colors, columns=report.ways * max(1, 10 // report.ways))
     return Section(

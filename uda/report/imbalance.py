@@ -72,11 +72,11 @@ def space_section(names: Sequence[str], counts: np.ndarray, arms: Arms) -> Secti
     """Return the picture of balanced or unbalanced feature spaces."""
     title = "Feature space"
     if any(np.isnan(accuracies).all() for _, accuracies in arms):
-        return Section(title, "There are too few test images of each class to measure the features with.")
+        return Section(title, "A class has too few test images to measure the features with.")
     text = (
         "How well features tell each class apart, whatever the trained classifier makes of them: the accuracy of "
-        "linear probes, each fitted on four fifths of the test images and asked about the rest, so that every class "
-        "is learned from as many images. A balanced space fills the dashed circle, its mean accuracy; an unbalanced "
+        "linear probes, each fitted on four fifths of the test images (as many of each class) and asked about the "
+        "rest. A balanced space fills the dashed circle, its mean accuracy; an unbalanced "
         "one is dented where classes were rare in training (Kang et al., ICLR 2021)."
     )
     caption = "Clockwise from above, the most frequent class first; numbers are training images"

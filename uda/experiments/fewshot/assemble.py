@@ -2,13 +2,16 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from uda.datasets.sampling import held_out
 from uda.datasets.streams import Images
+from uda.datasets.table import ImageTable
 from uda.experiments.experiment import Settings
 from uda.experiments.fewshot.images import Loaded, labels_of
 from uda.experiments.parts import build_objectives, pixel_view, random_view, square, starting_encoder
+from uda.probes.episodes import sample_episodes
 from uda.random import derived_seed
 from uda.recipe import FewshotRecipe
 from uda.ssl import Info
@@ -33,12 +36,12 @@ def prepare_inputs(recipe: FewshotRecipe, loaded: Loaded, settings: Settings) ->
 
 
 def fewshot_data(recipe: FewshotRecipe, loaded: Loaded, inputs: Inputs) -> FewshotData:
-    """Return what the task holds; the images held out are a share of every base class."""
+    """Return what the task holds; the images held out are a share of every base class, none where nothing trains."""
     base, novel = loaded.base.table, loaded.novel.table
-    kept = held_out(base.labels, recipe.data.validation)
+    kept = held_out_rows(recipe, base)
     return FewshotData(
         inputs.base,
-        labels_of(loaded.base, kept),
+        labels_of(base, kept),
         base.labels,
         kept,
         inputs.novel,
@@ -49,10 +52,23 @@ def fewshot_data(recipe: FewshotRecipe, loaded: Loaded, inputs: Inputs) -> Fewsh
     )
 
 
+def check_episodes(recipe: FewshotRecipe, novel: ImageTable) -> None:
+    """Refuse novel classes with too few images for the episodes that the recipe tests on."""
+    own = protocol_of(recipe)
+    for shots in own.shots:
+        sample_episodes(novel.labels, 1, own.ways, shots, own.queries, own.seed, own.unlabelled)
+
+
+def held_out_rows(recipe: FewshotRecipe, base: ImageTable) -> np.ndarray:
+    """Return the rows of base images that are held out, a share of every class; none where nothing trains."""
+    return held_out(base.labels, recipe.data.validation if recipe.training.steps else 0.0)
+
+
 def protocol_of(recipe: FewshotRecipe) -> Protocol:
     """Return what novel classes are tested by."""
     own = recipe.episodes
-    return Protocol(own.ways, tuple(own.shots), own.queries, own.episodes, own.unlabelled, own.classifier)
+    classifier = own.classifier or find_method("fewshot", recipe.method["name"]).tells_by
+    return Protocol(own.ways, tuple(own.shots), own.queries, own.episodes, own.unlabelled, classifier)
 
 
 def build_task(recipe: FewshotRecipe, data: FewshotData, seed: int) -> Fewshot:

@@ -13,8 +13,16 @@ from uda.datasets.streams import Concatenated, Subset
 from uda.errors import UserError, unknown_name
 from uda.experiments.content import accuracy_differences
 from uda.experiments.experiment import Experiment, SeedResult, Settings, loop_options
-from uda.experiments.fewshot.assemble import Inputs, build_task, fewshot_data, prepare_inputs, protocol_of
-from uda.experiments.fewshot.images import Found, Loaded, find_classes, load_classes
+from uda.experiments.fewshot.assemble import (
+    Inputs,
+    build_task,
+    check_episodes,
+    fewshot_data,
+    held_out_rows,
+    prepare_inputs,
+)
+from uda.experiments.fewshot.images import Found, Loaded, find_classes, labels_of, load_classes
+from uda.experiments.learned import same_source
 from uda.experiments.parts import (
     batch_warnings,
     check_moves,
@@ -28,7 +36,7 @@ from uda.experiments.preflight import for_each, supervised_time
 from uda.experiments.seed import page_frame, seed_frame
 from uda.metrics import accuracy_interval
 from uda.nn.encoder import TimmEncoder, create_encoder
-from uda.probes.episodes import CLASSIFIERS, sample_episodes
+from uda.probes.episodes import CLASSIFIERS
 from uda.recipe import FewshotRecipe
 from uda.report.fewshot import FewshotReport, write_fewshot_report
 from uda.ssl import Need
@@ -36,7 +44,7 @@ from uda.tasks import find_method
 from uda.tasks.fewshot import Fewshot
 from uda.training.history import History
 
-_SHOWN = 1500
+_SHOWN, _QUERIES_SHOWN = 1500, 3
 
 
 class FewshotExperiment(Experiment):
@@ -47,8 +55,8 @@ class FewshotExperiment(Experiment):
     def check(self, recipe: FewshotRecipe) -> None:
         """Refuse parts that do not fit together."""
         check_moves(recipe, "few-shot training", ", or test features as they come with --steps 0")
-        if recipe.episodes.classifier not in CLASSIFIERS:
-            named = recipe.episodes.classifier
+        named = recipe.episodes.classifier
+        if named is not None and named not in CLASSIFIERS:
             raise unknown_name("episode classifier", named, CLASSIFIERS, "set one by episodes.classifier")
         if len(set(recipe.episodes.shots)) < len(recipe.episodes.shots):
             raise UserError(f"episodes.shots={recipe.episodes.shots} has a number twice; name each once")
@@ -58,16 +66,21 @@ class FewshotExperiment(Experiment):
 
     def find(self, recipe: FewshotRecipe, settings: Settings) -> Found:
         """Find the classes and the weights, and that there is enough for episodes of both trainings and tests."""
-        found, own = find_classes(recipe.data, settings.download), protocol_of(recipe)
-        for shots in own.shots:
-            sample_episodes(found.novel.labels, 1, own.ways, shots, own.queries, own.seed, own.unlabelled)
+        found = find_classes(recipe.data, settings.download)
         encoder = create_encoder(recipe.encoder.backbone, recipe.encoder.weights, recipe.data.image_size)
+        check_episodes(recipe, found.novel)
         made = find_method("fewshot", recipe.method["name"])(encoder, len(found.base.classes), **recipe.method_options)
-        made.sampler(found.base.labels, recipe.training.batch_size, 0)(0)
+        if recipe.training.steps:
+            made.sampler(labels_of(found.base, held_out_rows(recipe, found.base)), recipe.training.batch_size, 0)(0)
         labels = Need.NOTHING if recipe.data.unlabelled else Need.LABELS
         given = Need.INDEX | Need.PIXELS | labels | given_by(encoder)
         check_objectives(recipe, given, f"task 'fewshot' with backbone '{recipe.encoder.backbone}'")
         warnings = [*found.warnings, *batch_warnings(recipe, len(found.base))]
+        if found.cut and same_source(recipe.encoder.weights, recipe.data.source):
+            warnings.append(
+                "the weights were learned from these very images, the novel classes among them; pre-train on the base "
+                "classes alone (a folder with base/ and novel/)"
+            )
         if recipe.encoder.weights != "none" and not (recipe.encoder.weights and Path(recipe.encoder.weights).exists()):
             warnings.append(
                 "the pretrained weights may have learned the novel classes already; --weights none starts from none"
@@ -75,8 +88,10 @@ class FewshotExperiment(Experiment):
         return replace(found, warnings=tuple(warnings))
 
     def load(self, found: Found, recipe: FewshotRecipe, settings: Settings) -> Loaded:
-        """Decode the images."""
-        return load_classes(found, recipe.data, settings.progress)
+        """Decode the images; those that cannot be read may have been one too many."""
+        loaded = load_classes(found, recipe.data, settings.progress)
+        check_episodes(recipe, loaded.novel.table)
+        return loaded
 
     def prepare(self, recipe: FewshotRecipe, loaded: Loaded, settings: Settings) -> Inputs:
         """Lay out squares."""
@@ -151,7 +166,8 @@ class FewshotExperiment(Experiment):
         write_backbone(folder / "backbone.safetensors", task.encoder)
         rows = spread(len(loaded.novel.table), _SHOWN)
         first = task.tested[0].episodes
-        shown = np.concatenate([first.support[0].flatten().numpy(), first.query[0, :, :3].flatten().numpy()])
+        queries = first.query[0, :, :_QUERIES_SHOWN]
+        shown = np.concatenate([first.support[0].flatten().numpy(), queries.flatten().numpy()])
         frame = page_frame(recipe, loaded, content, self.origin(task, inputs), task.seed)
         write_fewshot_report(
             folder / "report.html",
@@ -169,6 +185,7 @@ class FewshotExperiment(Experiment):
                 example=thumbnails(recipe, loaded.novel, shown).numpy(),
                 example_ways=[task.data.novel_names[int(number)] for number in first.classes[0]],
                 example_shots=int(first.support.shape[2]),
+                example_queries=int(queries.shape[1]),
             ),
         )
 

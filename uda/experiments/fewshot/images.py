@@ -20,13 +20,17 @@ NOVEL_SPLITS = ("novel", "test", "testing", "val", "validation", "valid")
 
 @dataclass(frozen=True)
 class Found:
-    """The tables, listed; nothing decoded yet. Classes of both are numbered from 0, and none is in both."""
+    """The tables, listed; nothing decoded yet. Classes of both are numbered from 0, and none is in both.
+
+    cut: whether base and novel classes were one folder's, which `data.novel` divided.
+    """
 
     base: ImageTable
     novel: ImageTable
     unlabelled: ImageTable | None
     lines: tuple[str, ...]
     warnings: tuple[str, ...]
+    cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,9 +83,7 @@ def find_classes(recipe: ClassesRecipe, download: bool = False) -> Found:
     found = resolve(recipe.source or "builtin/printed", recipe.target, root, download, every_source=True)
     base, warnings = found.source, found.warnings
     if recipe.target is not None:
-        novel = _without(found.target, base)
-        if recipe.novel is not None:
-            raise UserError("all classes of a --target are novel; leave data.novel out")
+        base, novel = _across(base, found.target, recipe.novel)
     else:
         split = next(
             (found.source_splits[name] for name in NOVEL_SPLITS if _others(found.source_splits, name, base)), None
@@ -96,7 +98,7 @@ def find_classes(recipe: ClassesRecipe, download: bool = False) -> Found:
     more = None if recipe.unlabelled is None else further_images(recipe.unlabelled, (base, novel))
     lines = [*found.lines, f"base classes: {summary(base)}", f"novel classes: {summary(novel)}"]
     lines += [] if more is None else [f"unlabelled: {summary(more)}"]
-    return Found(base, novel, more, tuple(lines), warnings)
+    return Found(base, novel, more, tuple(lines), warnings, recipe.novel is not None)
 
 
 def _others(splits: dict[str, ImageTable], name: str, base: ImageTable) -> bool:
@@ -107,16 +109,21 @@ def _others(splits: dict[str, ImageTable], name: str, base: ImageTable) -> bool:
     return not own & {kind for kind, count in splits[name].counts().items() if count}
 
 
-def _without(target: ImageTable, base: ImageTable) -> ImageTable:
-    """Return the images of the target's classes that are no base class: those alone are novel."""
+def _across(base: ImageTable, target: ImageTable, novel: int | None) -> tuple[ImageTable, ImageTable]:
+    """Return the base classes, and the novel ones in the target: those that are no base class.
+
+    With `novel` the last so many of the source's classes are no base classes.
+    """
+    if novel is not None:
+        base, _ = _cut(base, novel)
     own = {kind for kind, count in base.counts().items() if count}
     kept = tuple(kind for kind, count in target.counts().items() if count and kind not in own)
     if len(kept) < 2:
         raise UserError(
             f"{target.name} has {len(kept)} classes that {base.name} has not, and episodes tell at least two "
-            "novel ones apart; name a target with other classes"
+            "novel ones apart; name a target with other classes, or leave the last N out by data.novel=N"
         )
-    return target.relabel(kept)
+    return base, target.relabel(kept)
 
 
 def _cut(table: ImageTable, novel: int | None) -> tuple[ImageTable, ImageTable]:
@@ -147,8 +154,8 @@ def load_classes(found: Found, recipe: ClassesRecipe, progress: bool = True) -> 
     return Loaded(base, novel, more, found.lines, (*found.warnings, *lost))
 
 
-def labels_of(domain: Domain, held_out: np.ndarray) -> np.ndarray:
+def labels_of(table: ImageTable, held_out: np.ndarray) -> np.ndarray:
     """Return the labels (N,) that training sees: −1 for images that are held out."""
-    labels = domain.table.labels.copy()
+    labels = table.labels.copy()
     labels[held_out] = -1
     return labels

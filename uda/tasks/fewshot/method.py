@@ -15,6 +15,8 @@ class Method(SupervisedMethod):
     """Cross-entropy of a classifier of the base classes; subclasses say which, and what a batch is."""
 
     name: ClassVar[str]
+    tells_by: ClassVar[str] = "cosine"
+    """Of `uda.probes.episodes.CLASSIFIERS` the one that tells novel classes as this method has learned to."""
 
     def sampler(self, labels: np.ndarray, batch_size: int, seed: int) -> Sampler:
         """Return which rows a step draws, a pure function of it; labels: (N,), −1 where an image is not learned."""

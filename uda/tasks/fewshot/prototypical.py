@@ -27,6 +27,7 @@ class Prototypical(Method):
     """
 
     name: ClassVar[str] = "prototypical"
+    tells_by: ClassVar[str] = "euclidean"
 
     def __init__(
         self,
@@ -46,6 +47,14 @@ class Prototypical(Method):
             raise UserError(
                 f"a batch of {batch_size} leaves no queries beside {self.ways} ways of {self.shots} shots; give "
                 f"--batch-size {self.ways * (self.shots + 1)} or more"
+            )
+
+        fitting = int((np.bincount(labels[labels >= 0]) >= self.shots + queries).sum())
+        if fitting < self.ways:
+            raise UserError(
+                f"training episodes of {self.ways} ways, {self.shots} shots and {queries} queries (a batch of "
+                f"{batch_size}) need {self.ways} base classes with {self.shots + queries} images each that are not "
+                f"held out, and there are {fitting}; lower --batch-size, method.train_ways or method.train_shots"
             )
 
         def drawn(step: int) -> np.ndarray:

@@ -1,6 +1,5 @@
 """Losses for classes of unequal sizes, as pure functions: logits (B, C), labels (B,), classes' counts (C,)."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -36,10 +35,10 @@ def ldam(cosines: Tensor, labels: Tensor, margins: Tensor, scale: float, weights
     """Return the cross-entropy of scale · (cosine − margin of the true class, there alone), weighted if asked.
 
     cosines: (B, C) of features and class vectors (Cao et al., NeurIPS 2019, equation 13, with the scale of their code).
+    A weighted one is divided by the weights in the batch, as in their code, and so stays as large as it was without.
     """
     held_back = F.one_hot(labels, cosines.shape[1]) * margins[labels, None]
-    ones = torch.ones_like(margins)
-    return weighted_cross_entropy(scale * (cosines - held_back), labels, ones if weights is None else weights)
+    return F.cross_entropy(scale * (cosines - held_back), labels, weight=weights)
 
 
 def logit_adjusted(logits: Tensor, labels: Tensor, counts: Tensor, tau: float) -> Tensor:

@@ -13,7 +13,7 @@ from uda.datasets.sampling import ClassBalanced, Shuffled
 from uda.datasets.streams import Images, Stream
 from uda.metrics import SIGMA, balanced_parts, balancedness, class_accuracies, class_mean, frequency_groups
 from uda.nn.encoder import Encoder
-from uda.probes.crossfit import cross_fitted
+from uda.probes.crossfit import cross_fitted, even_rows
 from uda.random import derived_seed
 from uda.ssl.objective import Objective
 from uda.ssl.views import NoAugmentation
@@ -134,13 +134,16 @@ class Imbalanced(Supervised):
         """Measure how evenly the features of the test images tell classes apart, whatever the classifier makes of it.
 
         Kang et al., ICLR 2021, section 3.1; the linear probes learn from other test images than they are asked about,
-        so that neither the tail nor what was trained on is part of the figure.
+        and from as many of each class, so that neither the tail nor what was trained on is part of the figure.
         """
         assert self.last_answer is not None  # training ends with an evaluation
-        n_classes, labels = len(self.data.class_names), self.data.test_labels
-        named = cross_fitted(torch.from_numpy(self.last_answer.features), labels, n_classes)
+        n_classes, rows = len(self.data.class_names), even_rows(self.data.test_labels)
+        self.last_metrics |= {"probe_accuracy": None, "balancedness": None}
+        if rows is None:
+            return
+        labels = self.data.test_labels[rows]
+        named = cross_fitted(torch.from_numpy(self.last_answer.features[rows]), labels, n_classes)
         if named is None:
-            self.last_metrics |= {"probe_accuracy": None, "balancedness": None}
             return
         self.probe_accuracies = class_accuracies(labels, named, n_classes)
         self.last_right |= {"probe_accuracy": named == labels}
