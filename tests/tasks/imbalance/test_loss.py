@@ -43,7 +43,7 @@ def test_ldam_holds_the_true_class_back() -> None:
     # 30 · (0.5 - 0.25) = 7.5 against 30 · 0.1 = 3: ln(1 + e^-4.5).
     wanted = math.log1p(math.exp(-4.5))
     assert ldam(cosines, labels, margins, 30.0).item() == pytest.approx(wanted, rel=1e-5)
-    # A second image, of class 1, costs ln(1 + e^(30 · 0.5 - 30 · (0.1 - 0.5))) = ln(1 + e^27); it weighs 3, the first 1.
+    # A second image, of class 1, costs ln(1 + e^(30 · 0.5 - 30 · (0.1 - 0.5))) = ln(1 + e^27); its weight is 3.
     weighted = ldam(cosines.repeat(2, 1), torch.tensor([0, 1]), margins, 30.0, torch.tensor([1.0, 3.0]))
     assert weighted.item() == pytest.approx((wanted + 3 * math.log1p(math.exp(27))) / 4, rel=1e-5)
     none = torch.zeros(2)
