@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +17,13 @@ from uda.datasets.catalog import find_dataset
 from uda.datasets.packed import PackedImages, SquareImages
 from uda.datasets.streams import FrozenFeatures, Subset
 from uda.datasets.table import ImageTable
+from uda.datasets.tiling import Cutting, tiled
 from uda.errors import UserError
 from uda.nn.encoder import Encoder, TimmEncoder, create_encoder
 from uda.probes.frozen import cached_passes, compute_passes, image_ids, weights_hash
 from uda.random import derived_seed
 from uda.recipe import Recipe
-from uda.sections import ImagesRecipe
+from uda.sections import GroupedRecipe, ImagesRecipe
 from uda.ssl import OBJECTIVES, Info, Need, Objective, check_needs, find_objective, find_random_views
 from uda.ssl.objective import RandomView
 from uda.ssl.placebo import PREFIX
@@ -41,6 +42,10 @@ class Domain:
     images: PackedImages
     unreadable: tuple[Unreadable, ...] = ()
 
+    def select(self, rows: np.ndarray) -> "Domain":
+        """Return some of the images; what was left out stays said."""
+        return replace(self, table=self.table.select(rows), images=self.images.select(rows))
+
     @property
     def fingerprint(self) -> str:
         """What images, in which order and with which labels these are, wherever they lie; figures depend on it."""
@@ -54,6 +59,8 @@ class Domain:
         if not self.unreadable:
             return ()
         remaining, lost = len(self.table), len(self.unreadable)
+        if "image" in self.table.columns:  # tiles
+            remaining = len(set(self.table.columns["image"]))
         return (
             f"{self.table.name}: {lost} of {counted(remaining + lost, 'image')} cannot be read and "
             f"{'is' if lost == 1 else 'are'} left out, {remaining} remain; the report lists the files",
@@ -61,7 +68,11 @@ class Domain:
 
 
 def load_domain(table: ImageTable, recipe: ImagesRecipe, progress: bool = True) -> Domain:
-    """Decode one table through the packed cache; `recipe.strict` refuses unreadable files."""
+    """Decode one table through the packed cache, or cut it into tiles; `recipe.strict` refuses unreadable files."""
+    if isinstance(recipe, GroupedRecipe) and recipe.tiles:
+        cutting = Cutting(recipe.tiles, recipe.tile_step or recipe.tiles, recipe.background)
+        images, kept, unreadable = tiled(table, cutting, recipe.strict, progress)
+        return Domain(kept, images, tuple(unreadable))
     images, kept, unreadable = pack(table, recipe.packed_size, strict=recipe.strict, progress=progress)
     return Domain(kept, images, tuple(unreadable))
 

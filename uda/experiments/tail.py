@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from uda.datasets.groups import own_groups
 from uda.datasets.long_tail import tail_rows
 from uda.datasets.table import ImageTable
 from uda.experiments.pool import PoolFound
@@ -19,7 +20,7 @@ def with_test(found: PoolFound) -> PoolFound:
     """Return the pool with a test set of its own: a fifth of each class, where there is no test split."""
     if found.test is not None:
         return found
-    rows = held_out(found.table.labels)
+    rows = held_out(found.table.labels, own_groups(found.table))
     test = replace(found.table.select(rows), name=f"{found.table.name} (held out)")
     kept = found.table.select(np.setdiff1d(np.arange(len(found.table)), rows))
     line = f"tested on: {counted(len(test), 'image')}, a fifth of each class kept from training"

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from uda.datasets.groups import own_groups
 from uda.datasets.sampling import held_out
 from uda.datasets.streams import Images
 from uda.experiments.experiment import Settings
@@ -35,7 +36,7 @@ def prepare_inputs(recipe: FewshotRecipe, loaded: Loaded, settings: Settings) ->
 def fewshot_data(recipe: FewshotRecipe, loaded: Loaded, inputs: Inputs) -> FewshotData:
     """Return what the task holds; the images held out are a share of every base class."""
     base, novel = loaded.base.table, loaded.novel.table
-    kept = held_out(base.labels, recipe.data.validation)
+    kept = held_out(base.labels, recipe.data.validation, own_groups(base))
     return FewshotData(
         inputs.base,
         labels_of(loaded.base, kept),
