@@ -10,8 +10,9 @@ from uda.batch import Batch
 from uda.clock import Clock
 from uda.errors import UserError
 from uda.ssl import random_views
+from uda.ssl.families import RANDOM_VIEWS, find_random_views
 from uda.ssl.pixels import crop_boxes
-from uda.ssl.random_views import RANDOM_VIEWS, Asymmetric, Contrast, Glyphs, Weak, find_random_views
+from uda.ssl.random_views import Asymmetric, Contrast, Glyphs, Weak
 from uda.ssl.views import CropFlip, Glyph, gray, to_float
 
 FAMILIES = sorted(RANDOM_VIEWS)

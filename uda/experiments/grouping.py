@@ -52,6 +52,7 @@ def grouped(train: Domain, test: Domain | None, recipe: GroupedRecipe) -> tuple[
     content: dict[str, Any] = {
         "by": by,
         "groups": len(np.unique(numbers)),
+        "largest": int(np.bincount(numbers).max()),
         "per_class": _per_class(train, sides, numbers),
     }
     warnings: list[str] = []

@@ -187,9 +187,9 @@ def build_pretrain(recipe: PretrainRecipe, loaded: PoolLoaded, inputs: Inputs, s
     n_classes = len(table.classes)
     torch.manual_seed(derived_seed(seed, 0, "initial classifier"))
     method = find_method("pretrain", recipe.method["name"])(encoder.dim, n_classes, **recipe.method_options)
-    augment = training_view(recipe)
+    augment = training_view(recipe, inputs.train)
     assert isinstance(augment, NoAugmentation)
-    info = Info(len(table), n_classes, recipe.data.image_size, seed, augment, random_view(recipe))
+    info = Info(len(table), n_classes, recipe.data.image_size, seed, augment, random_view(recipe, inputs.train))
     pool = Pool(
         images=inputs.train,
         labels=table.labels,

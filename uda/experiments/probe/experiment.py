@@ -65,7 +65,7 @@ class ProbeExperiment(Experiment):
     def build(self, recipe: ProbeRecipe, loaded: PoolLoaded, inputs: Inputs, seed: int) -> Probe:
         """Return the task."""
         table = loaded.train.table
-        view = training_view(recipe)
+        view = training_view(recipe, inputs.train)
         assert isinstance(view, NoAugmentation)
         pool = Pool(
             images=inputs.train,
@@ -78,7 +78,7 @@ class ProbeExperiment(Experiment):
             test_groups=loaded.test_groups,
         )
         probing = Probing(**recipe.method_options)
-        return Probe(starting_encoder(recipe, seed), probing, pool, view, random_view(recipe), seed)
+        return Probe(starting_encoder(recipe, seed), probing, pool, view, random_view(recipe, inputs.train), seed)
 
     def label(self, recipe: ProbeRecipe) -> str:
         """Return the subject's name."""

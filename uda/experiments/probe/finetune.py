@@ -34,7 +34,7 @@ def finetune(
     torch.manual_seed(derived_seed(seed, 0, "initial classifier"))
     encoder = copy.deepcopy(probe.encoder)
     head = Supervised(encoder.dim, len(pool.class_names))
-    view = training_view(recipe)
+    view = training_view(recipe, pool.images)
     assert isinstance(view, NoAugmentation)
     task = Pretrain(encoder, head, [], few, view, recipe.training.batch_size, seed)
     train(task, loop_options(recipe, seed, settings), out, identity, settings.device, settings.resume)
