@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from uda.datasets.cache import default_cache_dir
+from uda.datasets.cache import default_cache_dir, pack
 from uda.datasets.folders import join
 from uda.datasets.groups import OWN_COLUMNS, column_groups, held_out_groups, own_groups, pattern_groups
 from uda.datasets.originals import SIDE, originals
@@ -106,19 +106,27 @@ def _own_name(table: ImageTable) -> str:
 
 
 def look_alikes(sides: list[Domain]) -> np.ndarray:
-    """Return `originals` of all images of the sides, end to end; kept in the cache, for it takes its time."""
+    """Return `originals` of all images of the sides, end to end; kept in the cache, for it takes its time.
+
+    Files are looked at in the size that these want, whatever size training sees, so that the answer is one.
+    """
     key = "+".join(side.images.fingerprint for side in sides)[:160]
-    path = default_cache_dir() / "originals" / f"1-{key}.npy"
+    path = default_cache_dir() / "originals" / f"2-{key}.npy"
     total = sum(len(side.table) for side in sides)
     with contextlib.suppress(OSError, ValueError, EOFError):
         known: np.ndarray = np.load(path, allow_pickle=False)
         if known.shape == (total,) and known.dtype == np.int64:
             return known
-    squares = [side.images.square(np.arange(len(side.table)), SIDE) for side in sides]
-    found = originals(torch.cat(squares))
+    found = originals(torch.cat([_squares(side) for side in sides]))
     with contextlib.suppress(OSError):  # it is only found again
         write_array(path, found)
     return found
+
+
+def _squares(side: Domain) -> torch.Tensor:
+    tiles = "image" in side.table.columns
+    images = side.images if tiles or side.table.pixels is not None else pack(side.table, SIDE, progress=False)[0]
+    return images.square(np.arange(len(side.table)), SIDE)
 
 
 def _per_class(train: Domain, sides: list[Domain], numbers: np.ndarray) -> dict[str, dict[str, int]]:

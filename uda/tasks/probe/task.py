@@ -143,11 +143,15 @@ class Probe(Task):
         """
         pool = self.pool
         groups = None if pool.groups is None else pool.groups[self.train_rows]
-        train = replace(self._split(pool.images, self.train_rows, pool.usable), groups=groups)
+        return replace(self._split(pool.images, self.train_rows, pool.usable), groups=groups), self.tested()
+
+    def tested(self) -> Split:
+        """Return the features to test on."""
+        pool = self.pool
         own = pool.test_images is not None
         images, labels = (pool.test_images, pool.test_labels) if own else (pool.images, pool.labels)
         assert images is not None
-        return train, replace(self._split(images, self.test_rows, labels), groups=self.test_groups)
+        return replace(self._split(images, self.test_rows, labels), groups=self.test_groups)
 
     @torch.no_grad()
     def _split(self, images: Images, rows: np.ndarray, labels: np.ndarray) -> Split:
