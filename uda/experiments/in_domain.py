@@ -203,7 +203,7 @@ def study_content(
         "seeds": recipe.seeds,
         "steps": recipe.training.steps,
         **flat,
-        "ci95_kind": first["ci95_kind"],
+        "ci95_kind": first["ci95_kind"].partition(";")[0],  # nothing here is of episodes
         "starts": listed,
         "differences": differences,
         "source": first["source"],

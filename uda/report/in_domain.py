@@ -16,7 +16,7 @@ from uda.wording import counted
 _KINDS = ("accuracy", "auroc", "ece")
 _ASKED = (("linear_{}", "all labels"), ("linear_{}_10", "10 %"), ("linear_{}_1", "1 %"), ("knn_{}", "kNN"))
 _TITLES = {"accuracy": "Accuracy", "auroc": "Macro AUROC", "ece": "Calibration error"}
-_MAPS = 5  # starts beside each other
+_MAPS = 4  # starts beside each other
 
 
 @dataclass(frozen=True)
