@@ -86,7 +86,8 @@ class PretrainExperiment(Experiment):
         check_objectives(recipe, given, f"pre-training '{recipe.encoder.backbone}' on {found.table.name}")
         if find_method("pretrain", recipe.method["name"]).uses_labels and not labelled:
             raise UserError(f"{found.table.name} has no labels to learn from; give --method self_supervised")
-        warnings = (*found.warnings, *batch_warnings(recipe, len(found.table)))
+        crowded = [] if recipe.data.tiles else batch_warnings(recipe, len(found.table))
+        warnings = (*found.warnings, *crowded)
         return replace(found, warnings=warnings)
 
     def load(self, found: PoolFound, recipe: PretrainRecipe, settings: Settings) -> PoolLoaded:
