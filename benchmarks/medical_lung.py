@@ -6,7 +6,7 @@ python -m benchmarks.medical_lung --one    (tiles of one immunohistochemistry im
 Nine hundred images of three classes, of which 568 originals were turned, mirrored and shifted: copies of one original
 are found first, and stay on one side of every split. From random and from ImageNet weights, `tf_efficientnet_lite0` at
 96 pixels learns by each objective from the images that are not tested on; a classifier on its frozen features is then
-tested on whole groups, with all labels, a tenth and a hundredth of them, beside the weights as they start and a placebo.
+tested on whole groups, with all labels, a tenth and a hundredth of them, beside the starting weights and a placebo.
 `leak` is the same probe of the starting weights on a split that divides the copies. The last step counts; nothing was
 tuned on the test images.
 """
@@ -76,7 +76,7 @@ def starts(objectives: Sequence[str]) -> list[Start]:
 
 
 def run(initial: str, objective: str | None, seed: int, steps: int, folder: Path) -> Row:
-    """Pre-train and probe one start with one seed; what is there already is kept, a pre-training that was cut goes on."""
+    """Pre-train and probe one start with one seed; what is there already is kept, what was cut goes on."""
     start = Start(initial, None if objective == LEAK else objective)
     which: Row = {"initial": initial, "objective": objective, "seed": seed}
     recipe = study_recipe([start.objective] if start.objective else [], steps, lung())
@@ -137,7 +137,7 @@ def summary(rows: Sequence[Row], objectives: Sequence[str], steps: int) -> dict[
 
 
 def one_image(steps: int, folder: Path) -> dict[str, Any]:
-    """Pre-train on tiles of scikit-image's immunohistochemistry image alone; its features are probed on the lung images.
+    """Pre-train on tiles of scikit-image's immunohistochemistry image alone; probe the features on the lung images.
 
     The extreme case of pre-training from few images (Asano, Rupprecht and Vedaldi, ICLR 2020).
     """
@@ -190,18 +190,14 @@ def main() -> None:
     for row in side_by_side(run, jobs, flags.workers):
         rows.append(row)
         figures = row["content"]["metrics"]
-        said = ", ".join(
-            f"{name} {figures[name]:.3f}" for name in ("linear_auroc", "linear_auroc_10", "linear_auroc_1")
-        )
-        print(
-            f"{row['objective']} from {row['initial']}, seed {row['seed']}: {said} ({len(rows)} of {len(jobs)})",
-            flush=True,
-        )
+        names = ("linear_auroc", "linear_auroc_10", "linear_auroc_1")
+        said = ", ".join(f"{name} {figures[name]:.3f}" for name in names)
+        start = f"{row['objective'] or 'nothing'} from {row['initial']}"
+        print(f"{start}, seed {row['seed']}: {said} ({len(rows)} of {len(jobs)})", flush=True)
         ordered = sorted(rows, key=lambda r: (str(r["objective"]), r["initial"], r["seed"]))
         table = summary(ordered, flags.objectives, flags.steps)
-        write_result(
-            flags.result, {"threads_of_each_run": 1, "recipe": shared(flags.steps), "summary": table, "runs": ordered}
-        )
+        content = {"threads_of_each_run": 1, "recipe": shared(flags.steps), "summary": table, "runs": ordered}
+        write_result(flags.result, content)
 
 
 if __name__ == "__main__":

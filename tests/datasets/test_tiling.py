@@ -86,9 +86,5 @@ def test_tiles_of_an_image_stay_together(tmp_path: Path) -> None:
     content = metrics_of(tmp_path / "run")
     assert content["images"] == {"train": 72, "test": 18}  # one image of five of each class, nine tiles each
     assert content["groups"]["by"] == "the data's own column, image"
-    assert (content["groups"]["train_groups"], content["groups"]["test_groups"], content["groups"]["leaked"]) == (
-        8,
-        2,
-        0,
-    )
+    assert [content["groups"][name] for name in ("train_groups", "test_groups", "leaked")] == [8, 2, 0]
     assert content["ci95_kind"] == "bootstrap over groups of test images"
