@@ -37,7 +37,7 @@ def originals(images: Tensor) -> np.ndarray:
 
     The threshold was chosen on LC25000's lung images (900 of them, three classes, 112 pixels), whose copies were turned
     by up to 25 degrees, mirrored, shifted and zoomed: copies cannot belong to two classes, and at .54 no pair does,
-    while at .52 three do. They are 176, 189 and 203 originals of 300 images each. What has few details, such as films,
+    while at .52 three do. They are 175, 189 and 203 originals of 300 images each. What has few details, such as films,
     looks alike by chance: mind the size of the largest group. About .05 s an image on one thread.
     """
     if images.shape[1:] != (3, SIDE, SIDE) or images.dtype != torch.uint8:
