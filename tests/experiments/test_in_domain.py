@@ -91,6 +91,7 @@ def test_resume_keeps_what_is_finished(done: Path, capsys: pytest.CaptureFixture
     [
         (("--labels", "10%"), "leave data.labels out"),
         (("--compare",), "a study compares its starts already"),
+        (("--sweep", "training.lr=0.1,0.2"), "give it to the command, without --sweep"),
         (("study=other",), "recipe key 'study' cannot be 'other'"),
         (("data.groups=patient",), "unknown column 'patient'"),
         (("data.groups=(x+)",), "does not match"),

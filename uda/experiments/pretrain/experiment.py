@@ -57,6 +57,8 @@ class PretrainExperiment(Experiment):
 
     def check(self, recipe: PretrainRecipe) -> None:
         """Refuse parts that do not fit together."""
+        if recipe.study is not None:
+            raise UserError(f"study={recipe.study} is many runs: give it to the command, without --sweep")
         if recipe.encoder.freeze:
             raise UserError("pre-training moves the backbone; leave --freeze out, or evaluate it by --task probe")
         if recipe.encoder.adapter:
