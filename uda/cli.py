@@ -161,12 +161,13 @@ def run_experiment(flags: argparse.Namespace) -> None:
     """Run a task's recipe, write the output folder, and print the figures."""
     from uda.experiments import EXPERIMENTS
     from uda.experiments.experiment import BASELINE, run
+    from uda.experiments.in_domain import run_study
     from uda.experiments.pairs import is_for_pairs, run_pairs
     from uda.experiments.series import check_begun
     from uda.experiments.sweep import read_begun, run_sweep
     from uda.flags import baseline_begun, baseline_recipe, recipe_layers
-    from uda.printed import print_figures
-    from uda.recipe import build
+    from uda.printed import print_figures, print_study
+    from uda.recipe import PretrainRecipe, build
 
     layers = recipe_layers(flags)
     recipe = build(layers)
@@ -182,6 +183,13 @@ def run_experiment(flags: argparse.Namespace) -> None:
         layers = [*given, *layers[1:]]  # what --resume put first is the sweep's own recipe, without its combinations
     if flags.sweep or sweep:
         print(run_sweep(EXPERIMENTS[flags.task], layers, flags.sweep or sweep, out, settings(flags)))
+        return
+    if isinstance(recipe, PretrainRecipe) and recipe.study:
+        if flags.compare is not None:
+            raise UserError("a study compares its starts already; leave --compare out (placebo:NAME is an --objective)")
+        if flags.resume:
+            check_begun(out, recipe)
+        print_study(run_study(recipe, out, settings(flags)), out)
         return
     baseline = None if flags.compare is None else baseline_recipe(recipe, layers, flags.compare)
     if flags.resume:

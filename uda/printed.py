@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from uda.report.in_domain import figures_table
 from uda.report.pairs import mean_table
 from uda.report.tables import difference_table, metrics_table, unknown_share_text
 from uda.wording import counted
@@ -36,6 +37,15 @@ def print_figures(content: Mapping[str, Any], out: Path) -> None:
         print("none can be measured: the target has no labels" if frame.empty else frame.to_string(index=False))
         if len(content["seeds"]) == 1 and "pairs" not in content:
             print(f"\ncomparison: {out / 'summary.html'}")
+    print(f"\nreport: {out / 'report.html'}")
+
+
+def print_study(content: Mapping[str, Any], out: Path) -> None:
+    """Print the figures of every start of the in-domain study, and where the rest lies."""
+    print(f"\n{content['method']}: {content['source']}, seeds {content['seeds']}")
+    for kind in ("accuracy", "auroc", "ece"):
+        frame = figures_table(content["starts"], kind)
+        print(f"\n{frame.attrs['caption']} ({content['ci95_kind']})\n{frame.to_string(index=False)}")
     print(f"\nreport: {out / 'report.html'}")
 
 

@@ -84,6 +84,28 @@ class PoolRecipe(ImagesRecipe):
         return labels
 
 
+class GroupedRecipe(ImagesRecipe):
+    """Images that belong together, which no split may divide, and large images that are cut into tiles.
+
+    groups: a column of the data (`patient`, `slide`, …, of the catalog or of a file `groups.csv`), a regular expression
+    whose first parenthesis names the group in a path, `look-alike` (copies of one original, whichever way turned or
+    mirrored), `none`, or `auto`: the data's widest column, else look-alike. null: the data's widest column, else none.
+    held_out: of data without a test split so much of every class is kept from training, where groups are known, and
+    tested on. tiles: pixels of a side (null: images stay whole), cut every `tile_step` of them; a tile of which more
+    than `background` is glass or black is left out.
+    """
+
+    groups: str | None = None
+    held_out: float = Field(0.2, gt=0, le=0.5)
+    tiles: int | None = Field(None, ge=8)
+    tile_step: int | None = Field(None, ge=1)  # null: tiles lie side by side
+    background: float = Field(0.5, ge=0, le=1)
+
+
+class ProbedRecipe(PoolRecipe, GroupedRecipe):
+    """Images whose features are probed."""
+
+
 class LongTailRecipe(ImagesRecipe):
     """Images of which a long tail may be cut, a test set that stays as it is beside them.
 
@@ -98,7 +120,7 @@ class LongTailRecipe(ImagesRecipe):
     tail_seed: int = Field(0, ge=0, lt=2**32)
 
 
-class PartlyLabelledRecipe(PoolRecipe, LongTailRecipe):
+class PartlyLabelledRecipe(PoolRecipe, LongTailRecipe, GroupedRecipe):
     """The same with a folder of further images, whose labels are not looked at if it has any."""
 
     unlabelled: str | None = None

@@ -20,7 +20,7 @@ from uda.sections import (
     NoisyRecipe,
     PairRecipe,
     PartlyLabelledRecipe,
-    PoolRecipe,
+    ProbedRecipe,
     Section,
     TrainingRecipe,
 )
@@ -90,17 +90,21 @@ class UnidaRecipe(Recipe):
 
 
 class PretrainRecipe(Recipe):
-    """Self-supervised (or partly supervised) pre-training; `data.labels` is the share of labels that may be used."""
+    """Self-supervised (or partly supervised) pre-training; `data.labels` is the share of labels that may be used.
+
+    study: "in-domain" asks whether pre-training on these images beats other initial weights, each probed alike.
+    """
 
     task: Literal["pretrain"] = "pretrain"
     data: PartlyLabelledRecipe = PartlyLabelledRecipe()
+    study: Literal["in-domain"] | None = None
 
 
 class ProbeRecipe(Recipe):
     """How good features are; `training` is the fine-tuning's."""
 
     task: Literal["probe"] = "probe"
-    data: PoolRecipe = PoolRecipe()
+    data: ProbedRecipe = ProbedRecipe()
 
 
 class DgRecipe(Recipe):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from uda.metrics import aupr, auroc, auroc_interval, fpr_at_tpr, ood_metrics, oscr
+from uda.metrics import aupr, auroc, auroc_interval, fpr_at_tpr, macro_auroc, ood_metrics, oscr
 
 # Few distinct values, so that ties abound.
 scores = st.lists(st.integers(-4, 4).map(float), min_size=1, max_size=25)
@@ -200,3 +200,31 @@ def test_what_is_refused():
         fpr_at_tpr([0.0], [1.0], tpr=95)
     with pytest.raises(ValueError, match="'in' or 'out'"):
         fpr_at_tpr([0.0], [1.0], positive="id")
+
+
+# macro AUROC
+
+
+def test_macro_auroc_by_hand() -> None:
+    # Class 0 against the rest: its two images (0.8, 0.4) win 2 + 1 of 4 comparisons with 0.1 and 0.5, 3/4. Class 1:
+    # 0.7 beats all three others, 1. Class 2: 0.4 beats 0.1 and 0.2 and ties with 0.4, 2.5/3.
+    scores = [[0.8, 0.1, 0.1], [0.4, 0.2, 0.4], [0.1, 0.7, 0.2], [0.5, 0.1, 0.4]]
+    assert macro_auroc(scores, [0, 0, 1, 2]) == pytest.approx((3 / 4 + 1 + 2.5 / 3) / 3)
+    assert macro_auroc(scores, [0, 0, 1, -1]) == pytest.approx((1 + 1) / 2)  # class 2 has no image, one has no label
+
+
+def test_macro_auroc_is_undefined_for_one_class_or_none() -> None:
+    assert macro_auroc([[0.5, 0.5]], [0]) is None
+    assert macro_auroc(np.empty((0, 2)), []) is None
+    with pytest.raises(ValueError, match="only 2 columns"):
+        macro_auroc([[0.5, 0.5]], [2])
+
+
+@given(st.integers(0, 2**31), st.integers(2, 4), st.integers(8, 40))
+def test_macro_auroc_is_scikit_learns(seed: int, classes: int, n: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels = np.concatenate([np.arange(classes), rng.integers(0, classes, n)])
+    scores = rng.integers(1, 6, (len(labels), classes)).astype(float)  # with ties
+    scores /= scores.sum(1, keepdims=True)
+    truth = labels[:, None] == np.arange(classes)
+    assert macro_auroc(scores, labels) == pytest.approx(roc_auc_score(truth, scores, average="macro"))

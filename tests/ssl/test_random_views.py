@@ -10,8 +10,10 @@ from uda.batch import Batch
 from uda.clock import Clock
 from uda.errors import UserError
 from uda.ssl import random_views
+from uda.ssl.families import RANDOM_VIEWS, find_random_views
+from uda.ssl.medical_views import Histology
 from uda.ssl.pixels import crop_boxes
-from uda.ssl.random_views import RANDOM_VIEWS, Asymmetric, Contrast, Glyphs, Weak, find_random_views
+from uda.ssl.random_views import Asymmetric, Contrast, Glyphs, Weak
 from uda.ssl.views import CropFlip, Glyph, gray, to_float
 
 FAMILIES = sorted(RANDOM_VIEWS)
@@ -220,7 +222,8 @@ def test_weak_views_are_whole_pixels_of_the_image() -> None:
 
 def test_options_are_keywords_and_ranges_are_checked() -> None:
     for kind in RANDOM_VIEWS.values():
-        assert [field.name for field in fields(kind) if field.init and not field.kw_only] == ["size"]
+        given = [field.name for field in fields(kind) if field.init and not field.kw_only]
+        assert given == (["size", "statistics"] if kind is Histology else ["size"])
     with pytest.raises(UserError, match=r"views\.scale is a range and cannot go from 0\.9 to 0\.2; put the smaller"):
         Contrast(8, scale=(0.9, 0.2))
     with pytest.raises(UserError, match=r"views\.zoom is a range"):

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,6 +46,7 @@ class DataSet:
     splits:   published label sets by setting.
     by_hand:  the page to get it from, and what to do there; `archives` what `--download` fetches.
     lists:    files beside the domains that name the images of train and test, where it has such.
+    reader:   reads a domain where the layout is not domains above classes; `fetches`: it can download too.
     Names are compared without case, spaces, underscores and hyphens, and without a number before them ("003.").
     """
 
@@ -62,11 +64,13 @@ class DataSet:
     archives: tuple[Archive, ...] = ()
     lists: tuple[str, ...] = ()
     through_torchvision: bool = False
+    reader: "Callable[[DataSet, Domain, list[Path], bool], Loaded] | None" = None
+    fetches: bool = False
 
     @property
     def downloadable(self) -> bool:
         """Whether `--download` can fetch it."""
-        return bool(self.archives) or self.through_torchvision
+        return bool(self.archives) or self.through_torchvision or self.fetches
 
     def domain(self, name: str) -> Domain:
         """Return a domain by its name or another spelling of it; UserError with the nearest where there is none."""
@@ -135,6 +139,8 @@ def load(dataset: DataSet, domain: str, roots: list[Path], fetch: bool = False) 
 
         return load_digits(dataset, domain, roots, fetch)
     wanted = dataset.domain(domain)
+    if dataset.reader is not None:
+        return dataset.reader(dataset, wanted, roots, fetch)
     found = _locate(dataset, wanted, roots)
     if found is None and fetch and dataset.archives:
         _fetch(dataset, wanted, roots[0])
@@ -153,6 +159,16 @@ def not_on_disk(dataset: DataSet, domain: str, roots: list[Path], fetch: bool = 
         f"{how}{dataset.by_hand}, or name the folder it is in with --data-root; "
         f"{CATALOG_COMMAND}"
     )
+
+
+def find_folders(dataset: DataSet, roots: list[Path]) -> list[Path]:
+    """Return the folders that may hold a data set: those of its name first, levels that may lie within them last."""
+    bases = [base for base, _ in _bases(dataset, roots)]
+    found = list(dict.fromkeys(bases))
+    for _ in dataset.inner:  # one level after another
+        inner = {plain(name) for name in dataset.inner}
+        found += [sub for base in found for sub in _subfolders(base) if plain(sub.name) in inner and sub not in found]
+    return found
 
 
 def _plain_names(domain: Domain) -> set[str]:

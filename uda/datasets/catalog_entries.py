@@ -6,6 +6,7 @@ them. No checksums of the image archives are published, so none stands here; tor
 
 from uda.datasets.catalog import Archive, DataSet, Domain, words
 from uda.datasets.catalog_domainnet import DOMAINNET
+from uda.datasets.catalog_medical import MEDICAL
 from uda.datasets.download import Download
 from uda.datasets.labelsets import LabelSets
 
@@ -185,4 +186,4 @@ DIGITS = DataSet(
     by_hand="put torchvision's files for MNIST, USPS or SVHN in digits in the data root",
 )
 
-CATALOG = (OFFICE, OFFICE_CALTECH10, OFFICE_HOME, VISDA2017, PACS, DOMAINNET, DIGITS)
+CATALOG = (OFFICE, OFFICE_CALTECH10, OFFICE_HOME, VISDA2017, PACS, DOMAINNET, DIGITS, *MEDICAL)

@@ -101,7 +101,11 @@ def join(tables: list[ImageTable], name: str) -> ImageTable:
     paths = tuple(path for part in parts for path in part.paths)
     roots = {part.root for part in parts}
     root = roots.pop() if len(roots) == 1 else None
-    return ImageTable(name, paths, np.concatenate([part.labels for part in parts]), classes, pixels, root)
+    names = dict.fromkeys(column for part in parts for column in part.columns)
+    columns = {
+        column: np.concatenate([part.columns.get(column, np.full(len(part), "")) for part in parts]) for column in names
+    }
+    return ImageTable(name, paths, np.concatenate([part.labels for part in parts]), classes, pixels, root, columns)
 
 
 def class_table(tree: Tree, name: str, root: Path) -> ImageTable:

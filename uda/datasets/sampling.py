@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from uda import random
+from uda.datasets.groups import held_out_groups
 from uda.errors import UserError
 
 _LAST_63_BITS = (1 << 63) - 1
@@ -88,12 +89,16 @@ def stratified(labels: np.ndarray, most: int | None) -> np.ndarray:
     return np.sort(np.concatenate(taken)).astype(np.int64)
 
 
-def held_out(labels: np.ndarray, share: float) -> np.ndarray:
+def held_out(labels: np.ndarray, share: float, groups: np.ndarray | None = None) -> np.ndarray:
     """Return the rows (M,) int64, ascending, to keep away from training: that share of every class, rounded.
 
-    labels: (N,), rows of −1 are never taken; every class keeps at least one row. Nothing but labels and share decides,
-    so that all seeds and arms hold out the same.
+    labels: (N,), rows of −1 are never taken; every class keeps at least one row. groups: (N,) int64, which are never
+    divided; None: every image stands for itself. Nothing but the arguments decides, so that all seeds and arms hold
+    out the same.
     """
+    if groups is not None:
+        taken_rows = held_out_groups(labels, groups, share, 0) if share > 0 else np.arange(0)
+        return taken_rows[labels[taken_rows] >= 0]
     rows = random.permutation(len(labels), 0, 0, "held out")
     taken = [np.arange(0)]
     for number in np.unique(labels[labels >= 0]):

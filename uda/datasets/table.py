@@ -1,5 +1,6 @@
 """A table of images: what every reader returns and everything downstream takes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ class ImageTable:
     labels:  (N,) int64 indices into `classes`; −1 where an image has no label.
     classes: class names in alphabetical order unless the reader says otherwise; empty for an unlabelled folder.
     pixels:  (N, 3, H, W) uint8 for data that is small and comes decoded (digits), else None.
+    columns: what else is known of each image, (N,) text by name ("patient", "slide", "center"); empty where unknown.
     """
 
     name: str
@@ -24,6 +26,7 @@ class ImageTable:
     classes: tuple[str, ...]
     pixels: Tensor | None = field(default=None, repr=False)
     root: Path | None = None
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -46,6 +49,7 @@ class ImageTable:
             paths=tuple(self.paths[i] for i in rows),
             labels=self.labels[rows],
             pixels=None if self.pixels is None else self.pixels[rows],
+            columns={name: values[rows] for name, values in self.columns.items()},
         )
 
     def relabel(self, classes: tuple[str, ...]) -> "ImageTable":

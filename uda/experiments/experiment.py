@@ -163,6 +163,8 @@ def run(
     with baseline_errors_named():
         other_found = None if baseline is None else experiment.find(baseline, settings)
     loaded = experiment.load(found, recipe, settings)
+    for line in (text for text in loaded.lines if text not in found.lines):
+        settings.say(line)
     for warning in (text for text in loaded.warnings if text not in found.warnings):  # what only decoding could show
         settings.say(f"warning: {warning}")
     arm = run_arm(experiment, recipe, loaded, out, settings, baseline)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,22 +15,27 @@ from uda.clock import Clock
 from uda.datasets.cache import Unreadable, default_cache_dir, pack
 from uda.datasets.catalog import find_dataset
 from uda.datasets.packed import PackedImages, SquareImages
-from uda.datasets.streams import FrozenFeatures, Subset
+from uda.datasets.sampling import spread
+from uda.datasets.streams import FrozenFeatures, Images, Subset
 from uda.datasets.table import ImageTable
+from uda.datasets.tiling import Cutting, tiled
 from uda.errors import UserError
 from uda.nn.encoder import Encoder, TimmEncoder, create_encoder
 from uda.probes.frozen import cached_passes, compute_passes, image_ids, weights_hash
 from uda.random import derived_seed
 from uda.recipe import Recipe
-from uda.sections import ImagesRecipe
+from uda.sections import GroupedRecipe, ImagesRecipe
 from uda.ssl import OBJECTIVES, Info, Need, Objective, check_needs, find_objective, find_random_views
+from uda.ssl.medical_views import Histology
 from uda.ssl.objective import RandomView
 from uda.ssl.placebo import PREFIX
+from uda.ssl.stain import stain_statistics
 from uda.ssl.views import AUGMENTATIONS, NoAugmentation, OfFamily, PickPass
 from uda.training.outputs import write_tensors
 from uda.wording import counted
 
 THUMBNAIL = 96  # pixels of a side
+MEASURED = 1000  # training images of which the statistics of their stains are taken
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,10 @@ class Domain:
     table: ImageTable
     images: PackedImages
     unreadable: tuple[Unreadable, ...] = ()
+
+    def select(self, rows: np.ndarray) -> "Domain":
+        """Return some of the images; what was left out stays said."""
+        return replace(self, table=self.table.select(rows), images=self.images.select(rows))
 
     @property
     def fingerprint(self) -> str:
@@ -54,6 +63,8 @@ class Domain:
         if not self.unreadable:
             return ()
         remaining, lost = len(self.table), len(self.unreadable)
+        if "image" in self.table.columns:  # tiles
+            remaining = len(set(self.table.columns["image"]))
         return (
             f"{self.table.name}: {lost} of {counted(remaining + lost, 'image')} cannot be read and "
             f"{'is' if lost == 1 else 'are'} left out, {remaining} remain; the report lists the files",
@@ -61,7 +72,11 @@ class Domain:
 
 
 def load_domain(table: ImageTable, recipe: ImagesRecipe, progress: bool = True) -> Domain:
-    """Decode one table through the packed cache; `recipe.strict` refuses unreadable files."""
+    """Decode one table through the packed cache, or cut it into tiles; `recipe.strict` refuses unreadable files."""
+    if isinstance(recipe, GroupedRecipe) and recipe.tiles:
+        cutting = Cutting(recipe.tiles, recipe.tile_step or recipe.tiles, recipe.background)
+        images, kept, unreadable = tiled(table, cutting, recipe.strict, progress)
+        return Domain(kept, images, tuple(unreadable))
     images, kept, unreadable = pack(table, recipe.packed_size, strict=recipe.strict, progress=progress)
     return Domain(kept, images, tuple(unreadable))
 
@@ -93,7 +108,8 @@ def check_moves(recipe: Recipe, what: str, instead: str = "") -> None:
 
 
 def check_objectives(recipe: Recipe, given: Need, where: str) -> None:
-    """Refuse objectives that need what the task or its backbone does not give."""
+    """Refuse objectives that need what the task or its backbone does not give, or that its views make unlearnable."""
+    check_views(recipe, measures=recipe.task == "pretrain")
     for name in recipe.objectives:
         check_needs(find_objective(name), given, where, OBJECTIVES.values())
 
@@ -127,10 +143,34 @@ def starting_encoder(recipe: Recipe, seed: int) -> TimmEncoder:
     return create_encoder(recipe.encoder.backbone, recipe.encoder.weights, recipe.data.image_size)
 
 
-def random_view(recipe: Recipe) -> RandomView:
-    """Return the strong augmentation of a recipe."""
+def random_view(recipe: Recipe, images: Images | None = None) -> RandomView:
+    """Return the strong augmentation of a recipe; images: what it may measure its statistics on."""
     options = {key: value for key, value in recipe.views.items() if key != "name"}
-    return find_random_views(recipe.views["name"])(recipe.data.image_size, **options)
+    view = find_random_views(recipe.views["name"])(recipe.data.image_size, **options)
+    if images is not None and isinstance(view, Histology) and view.normalize:
+        measured = torch.cat([images.batch(rows).cpu() for rows in np.array_split(spread(len(images), MEASURED), 4)])
+        view = replace(view, statistics=stain_statistics(measured))
+    return view
+
+
+def check_views(recipe: Recipe, measures: bool = False) -> None:
+    """Refuse views under which an objective cannot be learned, or that want statistics which the task does not measure.
+
+    measures: whether the task hands its images to `random_view`.
+    """
+    if recipe.views["name"] != "histology":
+        return
+    if not measures and recipe.views["normalize"]:
+        raise UserError(
+            f"views.normalize takes statistics of the training images, which task '{recipe.task}' does not measure; "
+            "set views.normalize=0"
+        )
+    asking = [name for name in recipe.objectives if find_objective(name).asks_turns]
+    if asking and recipe.data.augment == "views" and recipe.views["turns"]:
+        raise UserError(
+            f"objective '{asking[0]}' asks how an image was turned, and data.augment=views turns every image by a "
+            "random right angle before; set views.turns=false, or data.augment=crop-flip"
+        )
 
 
 def build_objectives(recipe: Recipe, encoder: Encoder, info: Info) -> list[tuple[Objective, float]]:
@@ -143,19 +183,19 @@ def build_objectives(recipe: Recipe, encoder: Encoder, info: Info) -> list[tuple
     return made
 
 
-def pixel_view(recipe: Recipe) -> NoAugmentation:
-    """Return what stored pixels undergo in training and in evaluation."""
+def pixel_view(recipe: Recipe, images: Images | None = None) -> NoAugmentation:
+    """Return what stored pixels undergo in training and in evaluation; images: as in `random_view`."""
     size = recipe.data.image_size
     return (
-        OfFamily(size, random_view(recipe))
+        OfFamily(size, random_view(recipe, images))
         if recipe.data.augment == "views"
         else AUGMENTATIONS[recipe.data.augment](size)
     )
 
 
-def training_view(recipe: Recipe) -> NoAugmentation | PickPass:
+def training_view(recipe: Recipe, images: Images | None = None) -> NoAugmentation | PickPass:
     """Return what a batch undergoes in training (in frozen mode, which pass is taken) and in evaluation."""
-    return PickPass() if recipe.encoder.freeze else pixel_view(recipe)
+    return PickPass() if recipe.encoder.freeze else pixel_view(recipe, images)
 
 
 def square(recipe: Recipe, images: PackedImages, device: torch.device) -> SquareImages:

@@ -10,12 +10,15 @@ import numpy as np
 
 from uda.datasets.cache import Unreadable
 from uda.datasets.folders import flat_table, join, scan, summary
-from uda.datasets.resolve import resolve
+from uda.datasets.given import given_images
+from uda.datasets.groups import with_file
+from uda.datasets.resolve import Resolved, resolve
 from uda.datasets.table import ImageTable
 from uda.errors import UserError
+from uda.experiments.grouping import Groups, grouped
 from uda.experiments.parts import Domain, load_domain
 from uda.probes.low_label import labelled_rows, parse_labels
-from uda.sections import ImagesRecipe
+from uda.sections import GroupedRecipe, ImagesRecipe
 from uda.wording import counted
 
 TEST_SPLITS = ("test", "val")
@@ -38,17 +41,28 @@ class PoolFound:
 
 @dataclass(frozen=True)
 class PoolLoaded:
-    """The same, decoded."""
+    """The same, decoded; groups: which images no split may divide, where that is known."""
 
     train: Domain
     test: Domain | None
     lines: tuple[str, ...]
     warnings: tuple[str, ...]
+    groups: Groups | None = None
 
     @property
     def title(self) -> str:
         """How reports call the pool."""
         return self.train.table.name
+
+    @property
+    def train_groups(self) -> np.ndarray | None:
+        """Which images to learn from belong together, (N,) int64, where that is known."""
+        return None if self.groups is None else self.groups.train
+
+    @property
+    def test_groups(self) -> np.ndarray | None:
+        """The same of those to test on, (M,)."""
+        return None if self.groups is None else self.groups.test
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -84,14 +98,16 @@ def find_pool(recipe: ImagesRecipe, download: bool = False, unlabelled: str | No
     from, without a label.
     """
     root = Path(recipe.root) if recipe.root else None
-    found = resolve(recipe.source or "builtin", None, root, download, every_source=True, need_labels=False)
-    table = found.source
-    if len(table) < 2:
+    found = _resolved(recipe.source or "builtin", root, download)
+    table = with_file(found.source)
+    tiles = isinstance(recipe, GroupedRecipe) and recipe.tiles
+    if len(table) < 2 and not tiles:
         raise UserError(f"{table.name} holds a single image; name a data set or a folder with more")
     lines, warnings = list(found.lines), found.warnings
     test = next((found.source_splits[name] for name in TEST_SPLITS if name in found.source_splits), None)
     if test is not None and (not table.classes or test.paths == table.paths):
         test = None
+    test = None if test is None else with_file(test)
     if unlabelled is not None:
         more = further_images(unlabelled, [table] if test is None else [table, test])
         lines.append(f"unlabelled: {summary(more)}")
@@ -105,6 +121,14 @@ def find_pool(recipe: ImagesRecipe, download: bool = False, unlabelled: str | No
     if test is not None:
         lines.append(f"tested on: {counted(len(test), 'image')} of {test.name}")
     return PoolFound(table, test, tuple(lines), warnings)
+
+
+def _resolved(source: str, root: Path | None, download: bool) -> Resolved:
+    """Return the images of a name, or the one image that a file is."""
+    if Path(source).expanduser().is_file():
+        table = given_images(source).table
+        return Resolved((table,), (), None, (summary(table),), ())
+    return resolve(source, None, root, download, every_source=True, need_labels=False)
 
 
 def rows_among(table: ImageTable, others: Sequence[ImageTable]) -> np.ndarray:
@@ -140,18 +164,27 @@ def strangers(test: ImageTable, learned: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def load_pool(found: PoolFound, recipe: ImagesRecipe, progress: bool = True) -> PoolLoaded:
-    """Decode the pool."""
+    """Decode the pool; where the recipe says what belongs together, hold out whole groups to test on."""
     train = load_domain(found.table, recipe, progress)
     test = None if found.test is None else load_domain(found.test, recipe, progress)
     lost = train.losses + (test.losses if test else ())
-    return PoolLoaded(train, test, found.lines, (*found.warnings, *lost))
+    groups = None
+    lines, warnings = found.lines, (*found.warnings, *lost)
+    if isinstance(recipe, GroupedRecipe):
+        train, test, groups = grouped(train, test, recipe)
+    if groups is not None:
+        lines, warnings = (*lines, *groups.lines), (*warnings, *groups.warnings)
+    return PoolLoaded(train, test, lines, warnings, groups)
 
 
-def usable_labels(labels: np.ndarray, share: str | None, seed: int) -> np.ndarray:
-    """Return labels (N,) that training may see: all, or a class-balanced share of them; −1 elsewhere."""
+def usable_labels(labels: np.ndarray, share: str | None, seed: int, groups: np.ndarray | None = None) -> np.ndarray:
+    """Return labels (N,) that training may see: all, or a class-balanced share of them; −1 elsewhere.
+
+    groups: (N,) int64, which are never divided; None: every image stands for itself.
+    """
     if share is None:
         return labels
-    rows = labelled_rows(labels, parse_labels(share), seed)
+    rows = labelled_rows(labels, parse_labels(share), seed, groups)
     usable = np.full_like(labels, -1)
     usable[rows] = labels[rows]
     return usable

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from uda.datasets.groups import own_groups
 from uda.datasets.long_tail import tail_rows
 from uda.datasets.table import ImageTable
 from uda.errors import UserError
@@ -24,7 +25,7 @@ def with_test(found: PoolFound) -> PoolFound:
     if len(named) < 2:
         said = f"one class, '{named[0]}'" if named else "no labels"
         raise UserError(f"{found.table.name} has {said}; name a folder with at least two class folders")
-    rows = held_out(found.table.labels)
+    rows = held_out(found.table.labels, own_groups(found.table))
     test = replace(found.table.select(rows), name=f"{found.table.name} (held out)")
     kept = found.table.select(np.setdiff1d(np.arange(len(found.table)), rows))
     line = f"tested on: {counted(len(test), 'image')}, a fifth of each class kept from training"

@@ -24,7 +24,7 @@ from uda.metrics.corruption import (
 from uda.metrics.domains import ProxyADistance, proxy_a_distance
 from uda.metrics.features import alignment, balancedness, effective_rank, l2_normalize, uniformity
 from uda.metrics.imbalance import SIGMA, balanced_parts, class_accuracies, class_mean, frequency_groups
-from uda.metrics.ood import aupr, auroc, auroc_interval, fpr_at_tpr, ood_metrics, oscr
+from uda.metrics.ood import aupr, auroc, auroc_interval, fpr_at_tpr, macro_auroc, ood_metrics, oscr
 from uda.metrics.statistics import (
     BootstrapInterval,
     PairedDifference,
@@ -83,6 +83,7 @@ __all__ = [
     "h_score",
     "known_accuracy",
     "l2_normalize",
+    "macro_auroc",
     "mean_corruption_error",
     "negative_log_likelihood",
     "ood_metrics",

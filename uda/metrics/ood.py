@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score
 
-from uda.metrics.arrays import as_labels, as_scores, check_lengths
+from uda.metrics.arrays import as_labels, as_matrix, as_scores, check_lengths
 from uda.metrics.statistics import BootstrapInterval
 
 Positive = Literal["in", "out"]
@@ -26,6 +26,29 @@ def auroc(known_scores: ArrayLike, unknown_scores: ArrayLike) -> float | None:
     ranks = rankdata(np.concatenate([known, unknown]))
     wins = ranks[len(known) :].sum() - len(unknown) * (len(unknown) + 1) / 2
     return float(wins / (len(known) * len(unknown)))
+
+
+def macro_auroc(probabilities: ArrayLike, labels: ArrayLike) -> float | None:
+    """Return the mean over classes of the area under the ROC curve of that class against all others.
+
+    probabilities: (N, C), whose column c ranks the images by how much they look of class c (any scores do); labels:
+    (N,) class indices, negative where unlabelled (left out). A class without images, or without others to be told from,
+    has no such area and is left out of the mean (Hand and Till, 2001, discuss the alternatives); None where all are.
+    """
+    scores, truth = as_matrix(probabilities, "probabilities"), as_labels(labels, "labels")
+    check_lengths(probabilities=scores, labels=truth)
+    if len(truth) and truth.max() >= scores.shape[1]:
+        raise ValueError(f"labels go up to {truth.max()}, but there are only {scores.shape[1]} columns of scores")
+    scores, truth = scores[truth >= 0], truth[truth >= 0]
+    ranks = rankdata(scores, axis=0) if len(scores) else scores
+    areas = []
+    for number in np.unique(truth):
+        own = truth == number
+        positives, negatives = int(own.sum()), int((~own).sum())
+        if negatives:
+            wins = ranks[own, number].sum() - positives * (positives + 1) / 2
+            areas.append(wins / (positives * negatives))
+    return float(np.mean(areas)) if areas else None
 
 
 def oscr(known_correct: ArrayLike, known_scores: ArrayLike, unknown_scores: ArrayLike) -> float | None:

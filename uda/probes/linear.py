@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from uda.datasets.groups import held_out_groups
 from uda.errors import UserError
 from uda.probes.features import checked, finite
 from uda.random import hash_bits
@@ -51,6 +52,7 @@ def fit_linear(
     standardize: bool = True,
     seed: int = 0,
     max_iterations: int = 200,
+    groups: np.ndarray | None = None,
 ) -> LinearProbe:
     """Return the minimizer of mean cross-entropy + λ/2 · ‖weight‖², by full-batch L-BFGS on the features' device.
 
@@ -58,8 +60,9 @@ def fit_linear(
     has one weight vector; the bias is not regularized. Without
     `regularization` it is the one of `REGULARIZATIONS` with the highest accuracy on a held-out fifth of each class of
     *these* features (of equals the lowest loss), after which all of them are fitted; which are held out depends on
-    `seed` alone. `standardize` subtracts each dimension's mean and divides by its standard deviation. Raises UserError
-    for fewer than two classes, a λ that is not positive, or features that are not finite.
+    `seed` alone; groups: (N,) int64, which are never divided there. `standardize` subtracts each dimension's mean and
+    divides by its standard deviation. Raises UserError for fewer than two classes, a λ that is not positive, or
+    features that are not finite.
     """
     x, y, classes = _training_set(features, labels, n_classes)
     if regularization is not None and not regularization > 0:
@@ -67,7 +70,7 @@ def fit_linear(
     mean, scale = _moments(x) if standardize else (torch.zeros_like(x[0]), torch.ones_like(x[0]))
     x = (x - mean) / scale
     start = x.new_zeros(len(classes), x.shape[1] + 1)
-    held = held_out_rows(y, seed) if regularization is None else y.new_empty(0)
+    held = held_out_rows(y, seed, groups=groups) if regularization is None else y.new_empty(0)
     chosen = _FALLBACK if regularization is None else regularization
     if len(held):
         kept = torch.ones(len(y), dtype=torch.bool, device=y.device).index_fill_(0, held, False)
@@ -84,9 +87,14 @@ def fit_linear(
     return _folded(fitted, mean, scale, classes, n_classes, chosen, len(held))
 
 
-def held_out_rows(labels: Tensor, seed: int, share: float = 0.2) -> Tensor:
-    """Return the rows (M,) of that share of each class, at least one where a class has two images, none where one."""
+def held_out_rows(labels: Tensor, seed: int, share: float = 0.2, groups: np.ndarray | None = None) -> Tensor:
+    """Return the rows (M,) of that share of each class, at least one where a class has two images, none where one.
+
+    groups: (N,) int64, which are never divided; None: every image stands for itself.
+    """
     y = labels.cpu()
+    if groups is not None:
+        return torch.from_numpy(held_out_groups(y.numpy(), groups, share, seed)).to(labels.device)
     order = hash_bits(seed, 0, torch.arange(len(y)), "held out", 1)[:, 0].argsort(stable=True)
     order = order[y[order].argsort(stable=True)]
     counts = torch.bincount(y)

@@ -62,10 +62,13 @@ def parse_labels(text: str) -> LabelBudget:
     return LabelBudget(fraction=fraction)
 
 
-def labelled_rows(labels: ArrayLike, budget: LabelBudget | float, seed: int) -> np.ndarray:
+def labelled_rows(
+    labels: ArrayLike, budget: LabelBudget | float, seed: int, groups: ArrayLike | None = None
+) -> np.ndarray:
     """Return the rows (M,) int64, ascending, that keep their label: the same number of every class, ±1.
 
-    labels: (N,), −1 where there is none: such rows are never taken. A float is a fraction. A class with too few images
+    labels: (N,), −1 where there is none: such rows are never taken. groups: (N,) int64, which are never divided (see
+    `_whole_groups`); None: every image stands for itself. A float is a fraction. A class with too few images
     gives all it has and the others make up for it, so that 100 % is every labelled row; every class keeps at least one.
     A pure function of its arguments; with the same seed a smaller budget's rows are among a larger one's.
     """
@@ -78,6 +81,9 @@ def labelled_rows(labels: ArrayLike, budget: LabelBudget | float, seed: int) -> 
     if not len(rows):
         raise UserError("no image has a label to keep; check that the folder holds one folder for each class")
     classes, number = np.unique(given[rows], return_inverse=True)
+    if groups is not None:
+        of_rows = as_labels(groups, "groups")[rows]
+        return rows[_whole_groups(number, of_rows, budget.total(len(rows), len(classes)), seed)]
     draw = hash_bits(seed, 0, torch.from_numpy(rows), "low label rows", 1)[:, 0].numpy()
     turn = hash_bits(seed, 0, torch.from_numpy(classes), "low label classes", 1)[:, 0].numpy()
     order = np.lexsort((draw, number))
@@ -86,3 +92,31 @@ def labelled_rows(labels: ArrayLike, budget: LabelBudget | float, seed: int) -> 
     # One image of every class after another; the last round, if it is not whole, in an order drawn for the classes.
     rounds = np.lexsort((turn[number[order]], rank))
     return np.sort(rows[order[rounds[: budget.total(len(rows), len(classes))]]])
+
+
+def _whole_groups(labels: np.ndarray, groups: np.ndarray, total: int, seed: int) -> np.ndarray:
+    """Return the rows of whole groups (M,), ascending: about `total` of them, as many of each class as can be.
+
+    labels: (N,) in 0 … C − 1; groups: (N,). First comes a group of each class, the rarest class first; then always one
+    of the class that has fewest images so far (a group counts for the rarest of its classes), as long as the total is
+    not exceeded: a group of each class is given, however large. Smaller totals are parts of larger ones.
+    """
+    names, place = np.unique(groups, return_inverse=True)
+    counts = np.zeros((len(names), int(labels.max()) + 1), dtype=np.int64)
+    np.add.at(counts, (place, labels), 1)
+    draw = hash_bits(seed, 0, torch.from_numpy(names.astype(np.int64)), "low label groups", 1)[:, 0].numpy()
+    rarest = np.argsort(counts.sum(axis=0), kind="stable")
+    first: list[int] = []
+    for number in rarest:
+        if not counts[first, number].any():
+            having = np.flatnonzero(counts[:, number])
+            first.append(int(having[draw[having].argmin()]))
+    main = rarest[(counts[:, rarest] > 0).argmax(axis=1)]
+    order = np.lexsort((draw, ~np.isin(np.arange(len(names)), first), main))
+    size, main = counts.sum(axis=1)[order], main[order]
+    start = np.concatenate([[0], size.cumsum()[:-1]])
+    before = start - start[np.searchsorted(main, main)]  # images of the class that come before this group
+    rounds = order[np.lexsort((draw[order], before, ~np.isin(order, first)))]
+    ends = counts.sum(axis=1)[rounds].cumsum()
+    chosen = rounds[: max(len(first), int(np.searchsorted(ends, total, side="right")))]
+    return np.flatnonzero(np.isin(place, chosen))

@@ -9,6 +9,7 @@ from uda.ssl.deepcluster import DeepCluster
 from uda.ssl.deepercluster import DeeperCluster
 from uda.ssl.dino import DINO
 from uda.ssl.exemplar import Exemplar
+from uda.ssl.families import RANDOM_VIEWS, find_random_views
 from uda.ssl.hcl import HCL
 from uda.ssl.jigsaw import Jigsaw
 from uda.ssl.kcl import KCL
@@ -20,7 +21,6 @@ from uda.ssl.npid import NPID
 from uda.ssl.objective import Info, Loss, Need, Objective, Views, check_needs
 from uda.ssl.pirl import PIRL
 from uda.ssl.placebo import PREFIX, placebo
-from uda.ssl.random_views import RANDOM_VIEWS, find_random_views
 from uda.ssl.rotation import Rotation
 from uda.ssl.self_label import SelfLabel
 from uda.ssl.siamese import Siamese

@@ -121,6 +121,8 @@ class Objective(nn.Module):
     default_weight: ClassVar[float] = 1.0
     fewest: ClassVar[int] = 2
     """Images of a batch below which its loss says little, since it compares statistics of the whole batch."""
+    asks_turns: ClassVar[bool] = False
+    """Whether it asks how an image was turned, which nobody can know of views that are turned at random already."""
     sampling_labels: Tensor | None = None
     """(N,) pseudo-labels that pre-training draws images uniformly over; None: every image equally often.
 

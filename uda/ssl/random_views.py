@@ -17,7 +17,7 @@ from torch import Tensor
 
 from uda.batch import Batch
 from uda.clock import Clock
-from uda.errors import UserError, unknown_name
+from uda.errors import UserError
 from uda.random import uniform
 from uda.ranges import Fraction, NotNegative, Positive, Share
 from uda.ssl.pixels import (
@@ -199,21 +199,6 @@ class Weak:
             return CropFlip(side)(batch, clock, view)
         flips = uniform(clock.seed, clock.step, batch.index, f"weak flip/{batch.domain}{view}", 1)[:, 0]
         return _crop(batch.images, batch, clock, view, side, scale, flips < 0.5)
-
-
-RANDOM_VIEWS: dict[str, type[Contrast] | type[Glyphs] | type[Weak]] = {
-    "asymmetric": Asymmetric,
-    "contrast": Contrast,
-    "glyph": Glyphs,
-    "weak": Weak,
-}
-
-
-def find_random_views(name: str) -> type[Contrast] | type[Glyphs] | type[Weak]:
-    """Return the family of that name; UserError with the nearest ones otherwise."""
-    if name not in RANDOM_VIEWS:
-        raise unknown_name("views", name, RANDOM_VIEWS, "they are what a recipe's `views.name` may be")
-    return RANDOM_VIEWS[name]
 
 
 def _check_range(name: str, bounds: tuple[float, float]) -> None:

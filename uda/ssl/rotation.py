@@ -48,6 +48,7 @@ class Rotation(Objective):
 
     name: ClassVar[str] = "rotation"
     needs: ClassVar[Need] = Need.PIXELS
+    asks_turns: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -38,6 +38,7 @@ class TurnShift(Objective):
     """
 
     name: ClassVar[str] = "turn_shift"
+    asks_turns: ClassVar[bool] = True
 
     def __init__(self, encoder: Encoder, info: Info):
         super().__init__(encoder, info)

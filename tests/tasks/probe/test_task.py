@@ -11,7 +11,7 @@ from tests.tiny import table
 from uda.datasets.table import ImageTable
 from uda.errors import UserError
 from uda.nn.encoder import create_encoder
-from uda.ssl.random_views import find_random_views
+from uda.ssl import find_random_views
 from uda.ssl.views import CropFlip
 from uda.tasks.pretrain import Pool
 from uda.tasks.probe import PROBES, Probe, Probing, check_classes, held_out

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from uda.datasets.groups import joint_groups
 from uda.datasets.sampling import fewest_images, held_out
 from uda.datasets.streams import Concatenated, Images
 from uda.errors import UserError
@@ -80,7 +81,8 @@ def source_domains(recipe: DgRecipe, domains: Domains, inputs: Inputs) -> Source
     """Return what the task holds; validation images are a share of every class of every domain."""
     labels, of_domain = domains.labels, domains.domain_of
     strata = np.where(labels >= 0, labels * len(domains.sources) + of_domain, -1)
-    kept = held_out(strata, recipe.data.validation)
+    groups = joint_groups([side.table for side in domains.sources])
+    kept = held_out(strata, recipe.data.validation, groups)
     if recipe.selection == "source" and not len(kept):
         raise UserError(
             f"selection=source chooses by source images not trained on, and data.validation={recipe.data.validation:g} "

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from uda.datasets.groups import own_groups
 from uda.datasets.sampling import held_out
 from uda.datasets.streams import Images
 from uda.datasets.table import ImageTable
@@ -61,7 +62,8 @@ def check_episodes(recipe: FewshotRecipe, novel: ImageTable) -> None:
 
 def held_out_rows(recipe: FewshotRecipe, base: ImageTable) -> np.ndarray:
     """Return the rows of base images that are held out, a share of every class; none where nothing trains."""
-    return held_out(base.labels, recipe.data.validation if recipe.training.steps else 0.0)
+    share = recipe.data.validation if recipe.training.steps else 0.0
+    return held_out(base.labels, share, own_groups(base))
 
 
 def protocol_of(recipe: FewshotRecipe) -> Protocol:

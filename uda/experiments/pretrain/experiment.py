@@ -57,6 +57,8 @@ class PretrainExperiment(Experiment):
 
     def check(self, recipe: PretrainRecipe) -> None:
         """Refuse parts that do not fit together."""
+        if recipe.study is not None:
+            raise UserError(f"study={recipe.study} is many runs: give it to the command, without --sweep")
         if recipe.encoder.freeze:
             raise UserError("pre-training moves the backbone; leave --freeze out, or evaluate it by --task probe")
         if recipe.encoder.adapter:
@@ -72,6 +74,8 @@ class PretrainExperiment(Experiment):
                 "there is nothing to learn from: name one or more by --objective (simclr, rotation, …), or add "
                 "--method supervised"
             )
+        if recipe.data.ratio is not None and recipe.data.groups not in (None, "none"):
+            raise UserError("data.ratio cuts a tail before images are grouped by data.groups; leave one of them out")
         check_sizes(recipe)
 
     def find(self, recipe: PretrainRecipe, settings: Settings) -> PoolFound:
@@ -84,7 +88,8 @@ class PretrainExperiment(Experiment):
         check_objectives(recipe, given, f"pre-training '{recipe.encoder.backbone}' on {found.table.name}")
         if find_method("pretrain", recipe.method["name"]).uses_labels and not labelled:
             raise UserError(f"{found.table.name} has no labels to learn from; give --method self_supervised")
-        warnings = (*found.warnings, *batch_warnings(recipe, len(found.table)))
+        crowded = [] if recipe.data.tiles else batch_warnings(recipe, len(found.table))
+        warnings = (*found.warnings, *crowded)
         return replace(found, warnings=warnings)
 
     def load(self, found: PoolFound, recipe: PretrainRecipe, settings: Settings) -> PoolLoaded:
@@ -111,7 +116,7 @@ class PretrainExperiment(Experiment):
     ) -> dict[str, Any]:
         """Return the figures of the features."""
         assert task.last_metrics is not None
-        device, kind = next(task.parameters()).device, "bootstrap over test images"
+        device, kind = next(task.parameters()).device, interval_kind(loaded)
         frame = seed_frame(
             recipe, self.label(recipe), seed, loaded, task.last_metrics, task.last_intervals, kind, device
         )
@@ -119,6 +124,7 @@ class PretrainExperiment(Experiment):
             "warnings": task.warnings,
             "source": loaded.title,
             "images": {"train": len(loaded.train.table), "test": len(loaded.test.table) if loaded.test else 0},
+            **groups_content(loaded),
         }
 
     def write(
@@ -156,6 +162,16 @@ class PretrainExperiment(Experiment):
         return accuracy_differences(ours.task.last_right, theirs.task.last_right, ours.seed)
 
 
+def interval_kind(loaded: PoolLoaded) -> str:
+    """Return what intervals of figures over test images were drawn from."""
+    return "bootstrap over test images" if loaded.groups is None else "bootstrap over groups of test images"
+
+
+def groups_content(loaded: PoolLoaded) -> dict[str, Any]:
+    """Return what `metrics.json` says of groups, where there are any."""
+    return {} if loaded.groups is None else {"groups": dict(loaded.groups.content)}
+
+
 def same_images(ours: Pool, theirs: Pool) -> bool:
     """Return whether two pools have the same labels in the same order, to learn from and to test on."""
     return np.array_equal(ours.labels, theirs.labels) and np.array_equal(ours.test_labels, theirs.test_labels)
@@ -174,16 +190,18 @@ def build_pretrain(recipe: PretrainRecipe, loaded: PoolLoaded, inputs: Inputs, s
     n_classes = len(table.classes)
     torch.manual_seed(derived_seed(seed, 0, "initial classifier"))
     method = find_method("pretrain", recipe.method["name"])(encoder.dim, n_classes, **recipe.method_options)
-    augment = training_view(recipe)
+    augment = training_view(recipe, inputs.train)
     assert isinstance(augment, NoAugmentation)
-    info = Info(len(table), n_classes, recipe.data.image_size, seed, augment, random_view(recipe))
+    info = Info(len(table), n_classes, recipe.data.image_size, seed, augment, random_view(recipe, inputs.train))
     pool = Pool(
         images=inputs.train,
         labels=table.labels,
-        usable=usable_labels(table.labels, recipe.data.labels, seed),
+        usable=usable_labels(table.labels, recipe.data.labels, seed, loaded.train_groups),
         class_names=table.classes,
         test_images=inputs.test,
         test_labels=loaded.test.table.labels if loaded.test else table.labels[:0],
+        groups=loaded.train_groups,
+        test_groups=loaded.test_groups,
     )
     objectives = build_objectives(recipe, encoder, info)
     return Pretrain(encoder, method, objectives, pool, augment, recipe.training.batch_size, seed)

@@ -11,7 +11,7 @@ from uda.experiments.content import accuracy_differences
 from uda.experiments.experiment import Experiment, SeedResult, Settings
 from uda.experiments.parts import check_sizes, random_view, starting_encoder, training_view, write_backbone
 from uda.experiments.pool import PoolFound, PoolLoaded, find_pool, load_pool, usable_labels
-from uda.experiments.pretrain.experiment import Inputs, prepare_pool, same_images
+from uda.experiments.pretrain.experiment import Inputs, groups_content, interval_kind, prepare_pool, same_images
 from uda.experiments.probe.finetune import finetune
 from uda.experiments.seed import page_frame, seed_frame
 from uda.nn.encoder import create_encoder
@@ -50,7 +50,8 @@ class ProbeExperiment(Experiment):
         layer = Probing(**recipe.method_options).layer
         if layer:
             LayerEncoder(encoder, layer)
-        _probed_labels(recipe, found.table.labels, found.test is not None, recipe.seeds[0])
+        if recipe.data.tiles is None:  # of which there are more than images
+            _probed_labels(recipe, found.table.labels, found.test is not None, recipe.seeds[0])
         return found
 
     def load(self, found: PoolFound, recipe: ProbeRecipe, settings: Settings) -> PoolLoaded:
@@ -64,18 +65,20 @@ class ProbeExperiment(Experiment):
     def build(self, recipe: ProbeRecipe, loaded: PoolLoaded, inputs: Inputs, seed: int) -> Probe:
         """Return the task."""
         table = loaded.train.table
-        view = training_view(recipe)
+        view = training_view(recipe, inputs.train)
         assert isinstance(view, NoAugmentation)
         pool = Pool(
             images=inputs.train,
             labels=table.labels,
-            usable=_probed_labels(recipe, table.labels, loaded.test is not None, seed),
+            usable=_probed_labels(recipe, table.labels, loaded.test is not None, seed, loaded.train_groups),
             class_names=table.classes,
             test_images=inputs.test,
             test_labels=loaded.test.table.labels if loaded.test else table.labels[:0],
+            groups=loaded.train_groups,
+            test_groups=loaded.test_groups,
         )
         probing = Probing(**recipe.method_options)
-        return Probe(starting_encoder(recipe, seed), probing, pool, view, random_view(recipe), seed)
+        return Probe(starting_encoder(recipe, seed), probing, pool, view, random_view(recipe, inputs.train), seed)
 
     def label(self, recipe: ProbeRecipe) -> str:
         """Return the subject's name."""
@@ -100,12 +103,13 @@ class ProbeExperiment(Experiment):
         """Return every figure with its interval."""
         metrics = {name: figure.value for name, figure in task.figures.items()}
         ci95 = {name: figure.ci95 for name, figure in task.figures.items()}
-        kind = "bootstrap over test images; over episodes for few-shot figures"
+        kind = f"{interval_kind(loaded)}; over episodes for few-shot figures"
         device = next(task.encoder.parameters()).device
         return seed_frame(recipe, self.label(recipe), seed, loaded, metrics, ci95, kind, device) | {
             "steps": recipe.training.steps if task.probing.finetune else 0,
             "source": loaded.title,
             "images": {"train": len(task.train_rows), "test": len(task.test_rows)},
+            **groups_content(loaded),
         }
 
     def write(
@@ -146,7 +150,9 @@ class ProbeExperiment(Experiment):
         return accuracy_differences(right[0], right[1], ours.seed)
 
 
-def _probed_labels(recipe: ProbeRecipe, labels: np.ndarray, own_split: bool, seed: int) -> np.ndarray:
+def _probed_labels(
+    recipe: ProbeRecipe, labels: np.ndarray, own_split: bool, seed: int, groups: np.ndarray | None = None
+) -> np.ndarray:
     """Return the labels (N,) that probes may learn from: all, or the share asked for of those not tested on."""
     if own_split:
         given = labels
@@ -154,7 +160,7 @@ def _probed_labels(recipe: ProbeRecipe, labels: np.ndarray, own_split: bool, see
     else:
         given = labels.copy()
         given[held_out(labels)] = -1
-    return usable_labels(given, recipe.data.labels, seed)
+    return usable_labels(given, recipe.data.labels, seed, groups)
 
 
 def _attention(task: Probe) -> bytes | None:

@@ -26,7 +26,7 @@ def finetune(
     pool = probe.pool
     given = np.full_like(pool.usable, -1)
     given[probe.train_rows] = pool.usable[probe.train_rows]
-    rows = np.flatnonzero(usable_labels(given, share, seed) >= 0)
+    rows = np.flatnonzero(usable_labels(given, share, seed, pool.groups) >= 0)
     own = (pool.images, pool.labels)
     images, truth = own if pool.test_images is None else (pool.test_images, pool.test_labels)
     test_images, test_labels = Subset(images, probe.test_rows), truth[probe.test_rows]
@@ -34,9 +34,9 @@ def finetune(
     torch.manual_seed(derived_seed(seed, 0, "initial classifier"))
     encoder = copy.deepcopy(probe.encoder)
     head = Supervised(encoder.dim, len(pool.class_names))
-    view = training_view(recipe)
+    view = training_view(recipe, pool.images)
     assert isinstance(view, NoAugmentation)
     task = Pretrain(encoder, head, [], few, view, recipe.training.batch_size, seed)
     train(task, loop_options(recipe, seed, settings), out, identity, settings.device, settings.resume)
     # All test images, of which a look along the way takes some.
-    return accuracy_figure(task.classify(test_images), test_labels)
+    return accuracy_figure(task.classify(test_images), test_labels, probe.test_groups)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from uda.datasets.groups import own_groups
 from uda.datasets.label_noise import noisy_labels
 from uda.datasets.packed import SquareImages
 from uda.datasets.streams import Images, Subset
@@ -43,10 +44,10 @@ def prepare_inputs(recipe: RobustnessRecipe, loaded: Loaded, settings: Settings)
 def robust_data(recipe: RobustnessRecipe, loaded: Loaded, inputs: Inputs, seed: int) -> RobustData:
     """Return what the task holds: labels with the recipe's noise, drawn by the seed, −1 where training sees none."""
     table, test = loaded.pool.train.table, loaded.pool.test
-    rows = rows_of(table.labels, test is not None, recipe.data.validation)
+    rows = rows_of(table, test is not None, recipe.data.validation)
     given = np.full_like(table.labels, -1)
     given[rows.learned] = table.labels[rows.learned]
-    given = usable_labels(given, recipe.data.labels, seed)
+    given = usable_labels(given, recipe.data.labels, seed, own_groups(table))
     if recipe.method["name"] == OneClass.name:
         normal = OneClass.number_of(recipe.method["normal"], table.classes)
         given[given != normal] = -1
@@ -73,7 +74,7 @@ def noise_rate(recipe: RobustnessRecipe) -> float:
 
 def tested_rows(recipe: RobustnessRecipe, loaded: Loaded) -> np.ndarray:
     """Return which rows of the pool's own table are tested on where it has no test split."""
-    return rows_of(loaded.pool.train.table.labels, False, recipe.data.validation).tested
+    return rows_of(loaded.pool.train.table, False, recipe.data.validation).tested
 
 
 def build_task(recipe: RobustnessRecipe, data: RobustData, seed: int) -> Robust:

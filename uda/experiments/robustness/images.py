@@ -7,6 +7,7 @@ import numpy as np
 
 from uda.datasets.cache import Unreadable
 from uda.datasets.folders import summary
+from uda.datasets.groups import own_groups
 from uda.datasets.resolve import resolve
 from uda.datasets.sampling import held_out
 from uda.datasets.table import ImageTable
@@ -81,7 +82,7 @@ def find_images(recipe: NoisyRecipe, download: bool = False) -> Found:
     pool = find_pool(recipe, download)
     near, far = (_other(kind, name, recipe, download) for kind, name in (("near", recipe.near), ("far", recipe.far)))
     lines = [*pool.lines, *(f"{kind}: {summary(table)}" for kind, table in (("near", near), ("far", far)) if table)]
-    rows = rows_of(pool.table.labels, pool.test is not None, recipe.validation)
+    rows = rows_of(pool.table, pool.test is not None, recipe.validation)
     if pool.test is None:
         lines.append(f"tested on: {counted(len(rows.tested), 'image')}, a fifth of each class kept from training")
     kept = (
@@ -106,12 +107,13 @@ def _other(kind: str, name: str | None, recipe: NoisyRecipe, download: bool) -> 
         raise UserError(f"data.{kind}: {str(error).removeprefix('--source ')}") from error
 
 
-def rows_of(labels: np.ndarray, own_test: bool, validation: float) -> Rows:
-    """Return the parts of a pool's own table; labels (N,), −1 where an image has none: it is in no part."""
-    tested = np.empty(0, dtype=np.int64) if own_test else tested_on(labels)
+def rows_of(table: ImageTable, own_test: bool, validation: float) -> Rows:
+    """Return the parts of a pool's own table; an image without a label is in no part, and no group in two."""
+    labels, groups = table.labels, own_groups(table)
+    tested = np.empty(0, dtype=np.int64) if own_test else tested_on(labels, groups)
     rest = labels.copy()
     rest[tested] = -1
-    validated = held_out(rest, validation)
+    validated = held_out(rest, validation, groups)
     rest[validated] = -1
     return Rows(np.flatnonzero(rest >= 0), validated, tested)
 

@@ -27,6 +27,8 @@ MOST = 5000
 """Images that the figures during training are measured on: enough for a kNN, few enough to look often."""
 RECENT = 20
 """Steps whose losses the collapse watch averages: a mini-batch alone says little."""
+RESAMPLES = 1000
+"""Of intervals over groups, which are drawn one by one."""
 _PAIRS = 1000
 
 
@@ -34,7 +36,8 @@ _PAIRS = 1000
 class Pool:
     """The images to learn from, and those to test on where the data set has a test split.
 
-    labels: (N,) −1 where an image has none; usable: (N,) the same, −1 also where training must not see it.
+    labels: (N,) −1 where an image has none; usable: (N,) the same, −1 also where training must not see it; groups,
+    test_groups: (N,) and (M,) int64, of images that belong together; None: each stands for itself.
     """
 
     images: Images
@@ -43,6 +46,8 @@ class Pool:
     class_names: tuple[str, ...]
     test_images: Images | None = None
     test_labels: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    groups: np.ndarray | None = None
+    test_groups: np.ndarray | None = None
 
 
 class PoolSampler:
@@ -169,16 +174,18 @@ class Pretrain(Task):
         features = self.encode(self.pool.images, rows)
         figures = collapse_figures(features)
         self.warnings = self._signs_of_collapse(features)
-        test, truth = None, None
+        test, truth, groups = None, None, None
         own: dict[str, float | None] = {"accuracy": None} if self.method.uses_labels else {}
         if self.pool.test_images is not None:
             labelled = np.flatnonzero(self.pool.test_labels >= 0)
             tested = labelled[spread(len(labelled), MOST)]
             test, truth = self.encode(self.pool.test_images, tested), self.pool.test_labels[tested]
+            groups = None if self.pool.test_groups is None else self.pool.test_groups[tested]
             if self.method.uses_labels:
-                own["accuracy"] = self._classified("accuracy", self.classify(self.pool.test_images, tested), truth)
+                answers = self.classify(self.pool.test_images, tested)
+                own["accuracy"] = self._classified("accuracy", answers, truth, groups)
         self.last_metrics = own | {
-            "knn_accuracy": self._knn_accuracy(features, self.pool.labels[rows], test, truth),
+            "knn_accuracy": self._knn_accuracy(features, self.pool.labels[rows], test, truth, groups),
             "uniformity": uniformity(features[torch.from_numpy(spread(len(features), _PAIRS))]),
             "effective_rank": figures.effective_rank,
             "feature_std": figures.feature_std,
@@ -199,7 +206,12 @@ class Pretrain(Task):
         return found
 
     def _knn_accuracy(
-        self, features: Tensor, labels: np.ndarray, test: Tensor | None, truth: np.ndarray | None
+        self,
+        features: Tensor,
+        labels: np.ndarray,
+        test: Tensor | None,
+        truth: np.ndarray | None,
+        groups: np.ndarray | None,
     ) -> float | None:
         """Return the accuracy on the test images, or without a test split of each image among the others."""
         known = labels >= 0
@@ -209,7 +221,7 @@ class Pretrain(Task):
         n_classes = len(self.pool.class_names)
         if test is None or truth is None:
             return self._classified("knn_accuracy", knn_leave_one_out(bank, answers, n_classes).predictions, answers)
-        return self._classified("knn_accuracy", knn(test, bank, answers, n_classes).predictions, truth)
+        return self._classified("knn_accuracy", knn(test, bank, answers, n_classes).predictions, truth, groups)
 
     @torch.no_grad()
     def classify(self, images: Images, rows: np.ndarray | None = None) -> Tensor:
@@ -218,11 +230,15 @@ class Pretrain(Task):
         features = self.encode(images, rows, self.encoder).to(self.method.classifier.weight.device)
         return self.method.classifier(features).argmax(1).cpu()
 
-    def _classified(self, name: str, predictions: Tensor, truth: np.ndarray | None) -> float | None:
+    def _classified(
+        self, name: str, predictions: Tensor, truth: np.ndarray | None, groups: np.ndarray | None = None
+    ) -> float | None:
         """Return an accuracy, and keep its interval and which of the images were answered right, (N,)."""
         assert truth is not None
         self.last_right[name] = predictions.numpy() == truth
-        accuracy = accuracy_interval(predictions, truth)
+        accuracy = accuracy_interval(
+            predictions, truth, groups, n_resamples=RESAMPLES if groups is not None else 10_000
+        )
         low, high = accuracy.low, accuracy.high
         self.last_intervals[name] = None if low is None or high is None else [low, high]
         return accuracy.estimate

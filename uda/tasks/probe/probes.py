@@ -7,13 +7,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uda.metrics import accuracy_interval, alignment, uniformity
+from uda.metrics import (
+    BootstrapInterval,
+    accuracy_interval,
+    alignment,
+    bootstrap_ci,
+    expected_calibration_error,
+    macro_auroc,
+    uniformity,
+)
 from uda.probes.collapse import collapse_figures
 from uda.probes.episodes import evaluate_episodes, sample_episodes
 from uda.probes.knn import knn
 from uda.probes.linear import fit_linear
 from uda.probes.low_label import labelled_rows, parse_labels
 from uda.probes.svm import fit_svm
+from uda.tasks.pretrain.task import RESAMPLES
 
 _PAIRS = 1000
 """Images whose pairwise distances are averaged."""
@@ -21,18 +30,23 @@ _PAIRS = 1000
 
 @dataclass(frozen=True)
 class Split:
-    """Features (N, D) float32 on the CPU with labels (N,) int64, all labelled; twin: a second view of the same."""
+    """Features (N, D) float32 on the CPU with labels (N,) int64, all labelled; twin: a second view of the same.
+
+    groups: (N,) int64, of images that belong together; None: each stands for itself.
+    """
 
     features: Tensor
     labels: np.ndarray
     twin: Tensor
+    groups: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class Probed:
     """What probes work on: features to learn from and to test on, the number of classes, and their constants.
 
-    k, temperature: of the nearest neighbors; episodes: their number; seed: of folds, subsets and episodes.
+    k, temperature: of the nearest neighbors; episodes: their number; seed: of folds, subsets and episodes; auroc: the
+    macro AUROC and the calibration error of the answers' probabilities are asked for as well.
     """
 
     train: Split
@@ -42,6 +56,7 @@ class Probed:
     temperature: float
     episodes: int
     seed: int
+    auroc: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,31 +78,34 @@ def nearest_neighbors(probed: Probed) -> Figures:
     """Weighted nearest neighbors (Wu et al., CVPR 2018)."""
     train, test = probed.train, probed.test
     voted = knn(test.features, train.features, train.labels, probed.n_classes, probed.k, probed.temperature)
-    return {"knn_accuracy": accuracy_figure(voted.predictions, test.labels)}
+    return _answered("knn_accuracy", voted.predictions, voted.probabilities, probed)
 
 
 def linear(probed: Probed) -> Figures:
     """Logistic regression on all labels."""
-    probe = fit_linear(probed.train.features, probed.train.labels, probed.n_classes, seed=probed.seed)
-    return {"linear_accuracy": accuracy_figure(probe.predict(probed.test.features), probed.test.labels)}
+    train, tested = probed.train, probed.test.features
+    probe = fit_linear(train.features, train.labels, probed.n_classes, seed=probed.seed, groups=train.groups)
+    return _answered("linear_accuracy", probe.predict(tested), probe.probabilities(tested), probed)
 
 
 def svm(probed: Probed) -> Figures:
     """A linear support vector machine on all labels."""
     machine = fit_svm(probed.train.features, probed.train.labels, probed.n_classes, seed=probed.seed)
-    return {"svm_accuracy": accuracy_figure(machine.predict(probed.test.features), probed.test.labels)}
+    answers = machine.predict(probed.test.features)
+    return {"svm_accuracy": accuracy_figure(answers, probed.test.labels, probed.test.groups)}
 
 
 def few_labels(probed: Probed) -> Figures:
     """Logistic regression on class-balanced 1 % and 10 % of the labels."""
-    found = {}
+    found: Figures = {}
+    train, tested = probed.train, probed.test.features
     for share in ("1%", "10%"):
-        rows = labelled_rows(probed.train.labels, parse_labels(share), probed.seed)
-        features, labels = probed.train.features[torch.from_numpy(rows)], probed.train.labels[rows]
-        probe = fit_linear(features, labels, probed.n_classes, seed=probed.seed)
-        found[f"linear_accuracy_{share[:-1]}"] = accuracy_figure(
-            probe.predict(probed.test.features), probed.test.labels
-        )
+        rows = labelled_rows(train.labels, parse_labels(share), probed.seed, train.groups)
+        features, labels = train.features[torch.from_numpy(rows)], train.labels[rows]
+        groups = None if train.groups is None else train.groups[rows]
+        probe = fit_linear(features, labels, probed.n_classes, seed=probed.seed, groups=groups)
+        name = f"linear_accuracy_{share[:-1]}"
+        found |= _answered(name, probe.predict(tested), probe.probabilities(tested), probed)
     return found
 
 
@@ -134,9 +152,29 @@ PROBES: dict[str, Callable[[Probed], Figures]] = {
 }
 
 
-def accuracy_figure(predictions: Tensor, labels: np.ndarray) -> Figure:
-    """Return the share of predictions (N,) that are right, with its interval over images."""
-    interval = accuracy_interval(predictions, labels)
+def accuracy_figure(predictions: Tensor, labels: np.ndarray, groups: np.ndarray | None = None) -> Figure:
+    """Return the share of predictions (N,) that are right, with its interval over images, or over groups (N,)."""
+    resamples = 10_000 if groups is None else RESAMPLES
+    found = _with_interval(accuracy_interval(predictions, labels, groups, n_resamples=resamples))
+    return Figure(found.value, found.ci95, predictions.numpy() == labels)
+
+
+def _answered(name: str, predictions: Tensor, probabilities: Tensor, probed: Probed) -> Figures:
+    """Return an accuracy by its name and, where asked for, the macro AUROC and calibration error beside it."""
+    labels, groups = probed.test.labels, probed.test.groups
+    found = {name: accuracy_figure(predictions, labels, groups)}
+    if probed.auroc:
+        shares = probabilities.double().cpu().numpy()
+        for other, figure in (("auroc", macro_auroc), ("ece", expected_calibration_error)):
+
+            def of(rows: np.ndarray, figure: Callable[..., float | None] = figure) -> float | None:
+                return figure(shares[rows], labels[rows])
+
+            interval = bootstrap_ci(of, len(labels), RESAMPLES, groups=groups)
+            found[name.replace("accuracy", other)] = _with_interval(interval)
+    return found
+
+
+def _with_interval(interval: BootstrapInterval) -> Figure:
     low, high = interval.low, interval.high
-    right = predictions.numpy() == labels
-    return Figure(interval.estimate, None if low is None or high is None else [low, high], right)
+    return Figure(interval.estimate, None if low is None or high is None else [low, high])

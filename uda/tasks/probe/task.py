@@ -1,6 +1,7 @@
 """The probing task: an encoder, images to learn from and to test on, and the probes to ask."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -29,7 +30,8 @@ class Probing:
     probes: names among `PROBES`, all of them if none is given; layer: the name of a module of the backbone whose output
     (mean over places or tokens) is taken in place of the pooled features; k, temperature: of the nearest neighbors (200
     and 0.1 as in Wu et al., CVPR 2018); episodes: of the few-shot figures; finetune: shares of the labels ("10%", "40")
-    on which the whole backbone is fine-tuned, each a training of `training.steps`.
+    on which the whole backbone is fine-tuned, each a training of `training.steps`; auroc: beside the accuracies of kNN
+    and linear classifiers the macro one-vs-rest AUROC and the calibration error.
     """
 
     name: ClassVar[str] = "frozen"
@@ -43,13 +45,14 @@ class Probing:
         temperature: Annotated[float, Field(gt=0)] = 0.1,
         episodes: Annotated[int, Field(ge=2)] = 2000,
         finetune: list[str] = [],  # noqa: B006
+        auroc: bool = False,
     ):
         for name in probes:
             if name not in PROBES:
                 raise unknown_name("probe", name, PROBES, "several are written as method.probes=[knn, linear]")
         self.probes, self.layer = tuple(probes) or tuple(PROBES), layer
         self.finetune = {_spoken(share): share for share in finetune}
-        self.k, self.temperature, self.episodes = k, temperature, episodes
+        self.k, self.temperature, self.episodes, self.auroc = k, temperature, episodes, auroc
 
 
 def _spoken(share: str) -> str:
@@ -67,15 +70,19 @@ def check_classes(labels: np.ndarray) -> None:
         raise UserError("labelled images of at least two classes are needed; name a folder with class folders")
 
 
-def held_out(labels: np.ndarray) -> np.ndarray:
+def held_out(labels: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
     """Return the rows (M,) that are tested on where the data has no test split: a fifth of each class.
 
-    labels: (N,), −1 where an image has none. The same for every seed and share of the labels. Raises UserError where
-    there are no two classes, or no class with an image to spare.
+    labels: (N,), −1 where an image has none; groups: (N,) int64, which are never divided. The same for every seed and
+    share of the labels. Raises UserError where there are no two classes, or no class with an image (or a group) to
+    spare.
     """
     check_classes(labels)
     rows = np.flatnonzero(labels >= 0)
-    held: np.ndarray = rows[held_out_rows(torch.from_numpy(labels[rows]), seed=0).numpy()]
+    of_rows = None if groups is None else groups[rows]
+    held: np.ndarray = rows[held_out_rows(torch.from_numpy(labels[rows]), seed=0, groups=of_rows).numpy()]
+    if not len(held) and groups is not None:
+        raise UserError("a second group of some class is needed to test on; add images, or a folder called test")
     if not len(held):
         raise UserError("a second image of some class is needed to test on; add images, or a folder called test")
     return held
@@ -100,7 +107,9 @@ class Probe(Task):
         self.figures: Figures = {}
         self.test_features: Tensor | None = None
         own_split = pool.test_images is not None
-        self.test_rows = np.flatnonzero(pool.test_labels >= 0) if own_split else held_out(pool.labels)
+        self.test_rows = np.flatnonzero(pool.test_labels >= 0) if own_split else held_out(pool.labels, pool.groups)
+        of_tested = pool.test_groups if own_split else pool.groups
+        self.test_groups = None if of_tested is None else of_tested[self.test_rows]
         usable = np.flatnonzero(pool.usable >= 0)
         self.train_rows = usable if own_split else np.setdiff1d(usable, self.test_rows)
 
@@ -119,6 +128,7 @@ class Probe(Task):
             self.probing.temperature,
             self.probing.episodes,
             self.seed,
+            self.probing.auroc,
         )
         self.figures = {}
         for name in self.probing.probes:
@@ -132,10 +142,16 @@ class Probe(Task):
         Images without a label that may be used are left out of the first.
         """
         pool = self.pool
-        train = self._split(pool.images, self.train_rows, pool.usable)
-        if pool.test_images is not None:
-            return train, self._split(pool.test_images, self.test_rows, pool.test_labels)
-        return train, self._split(pool.images, self.test_rows, pool.labels)
+        groups = None if pool.groups is None else pool.groups[self.train_rows]
+        return replace(self._split(pool.images, self.train_rows, pool.usable), groups=groups), self.tested()
+
+    def tested(self) -> Split:
+        """Return the features to test on."""
+        pool = self.pool
+        own = pool.test_images is not None
+        images, labels = (pool.test_images, pool.test_labels) if own else (pool.images, pool.labels)
+        assert images is not None
+        return replace(self._split(images, self.test_rows, labels), groups=self.test_groups)
 
     @torch.no_grad()
     def _split(self, images: Images, rows: np.ndarray, labels: np.ndarray) -> Split:

@@ -1,0 +1,135 @@
+"""Groups of images that no split may divide: a patient's, a slide's, all copies of one original."""
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from uda.datasets.table import ImageTable
+from uda.errors import UserError, unknown_name
+from uda.random import hash_bits
+
+OWN_COLUMNS = ("patient", "slide", "image")
+"""Columns that group images without being asked for, the widest first; a center is asked for by its name."""
+
+GROUP_FILE = "groups.csv"
+"""A table beside the images of a folder: `path` (below the folder) and further columns, such as `patient`."""
+
+
+def numbered(names: Sequence[str] | np.ndarray) -> np.ndarray:
+    """Return the groups' numbers (N,) int64 from their names (N,); an image without a name ("") is a group alone."""
+    given = np.asarray(names, dtype=object).astype(str)
+    alone = given == ""
+    _, number = np.unique(given, return_inverse=True)
+    number = number.astype(np.int64)
+    number[alone] = len(given) + np.arange(int(alone.sum()))
+    return np.unique(number, return_inverse=True)[1].astype(np.int64)
+
+
+def own_groups(table: ImageTable) -> np.ndarray | None:
+    """Return the groups that a table itself knows of, (N,) int64: those of its widest column; None where it has none.
+
+    A patient has several slides, and a slide several images, so the patients' column counts where there is one.
+    """
+    column = next((name for name in OWN_COLUMNS if name in table.columns), None)
+    return None if column is None else numbered(table.columns[column])
+
+
+def joint_groups(tables: Sequence[ImageTable]) -> np.ndarray | None:
+    """Return `own_groups` of several tables laid end to end, none shared between two; None where no table has any."""
+    found = [own_groups(table) for table in tables]
+    if all(groups is None for groups in found):
+        return None
+    known = [np.arange(len(t)) if g is None else g for t, g in zip(tables, found, strict=True)]
+    ends = np.cumsum([0, *(int(groups.max(initial=-1)) + 1 for groups in known)])
+    return np.concatenate([groups + first for groups, first in zip(known, ends[:-1], strict=True)])
+
+
+def column_groups(table: ImageTable, column: str) -> np.ndarray:
+    """Return the groups of a column, (N,) int64; UserError with the nearest name where the table lacks it."""
+    if column not in table.columns:
+        where = f"columns of {table.name}; others come from {GROUP_FILE}, look-alike or a pattern such as (patient\\d+)"
+        raise unknown_name("column", column, table.columns, where)
+    return numbered(table.columns[column])
+
+
+def pattern_groups(table: ImageTable, pattern: str) -> np.ndarray:
+    r"""Return the groups that a regular expression finds in paths below the table's folder, (N,) int64.
+
+    What the first parenthesis matches is the name: `SOB_[BM]_[^-]*-(\d+-[^-]*)-` a patient of BreakHis. UserError for
+    a pattern that is none, has no parenthesis, or does not match some path.
+    """
+    try:
+        found = re.compile(pattern)
+    except re.error as error:
+        raise UserError(f"data.groups={pattern} is no regular expression ({error}); mend it") from None
+    if found.groups < 1:
+        raise UserError(f"data.groups={pattern} has no parenthesis around what names a group; add one")
+    names = []
+    for path in table.paths:
+        match = found.search(_below(path, table.root))
+        if match is None or match[1] is None:
+            raise UserError(f"data.groups={pattern} does not match {path}; give a pattern that matches every path")
+        names.append(match[1])
+    return numbered(names)
+
+
+def with_file(table: ImageTable) -> ImageTable:
+    """Return the table with the columns of `groups.csv` in its folder, where there is one; others keep theirs.
+
+    UserError for a file without `path`, or that lacks images of the folder.
+    """
+    path = None if table.root is None else Path(table.root) / GROUP_FILE
+    if path is None or table.root is None or not path.is_file():
+        return table
+    with path.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    names = list(rows[0]) if rows else []
+    if "path" not in names or len(names) < 2:
+        raise UserError(f"{path} needs a column 'path' and one for each kind of group, such as 'patient'; add them")
+    known = {str(row["path"]).replace("\\", "/"): row for row in rows}
+    own = [known.get(_below(name, table.root)) for name in table.paths]
+    if None in own:
+        raise UserError(f"{path} does not name {table.paths[own.index(None)]}; add its line")
+    columns = {name: np.array([str((row or {})[name] or "") for row in own]) for name in names if name != "path"}
+    return replace(table, columns={**table.columns, **columns})
+
+
+def held_out_groups(labels: np.ndarray, groups: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Return the rows (M,) int64, ascending, of whole groups that hold about that share of the images of every class.
+
+    labels: (N,), −1 where an image has none: such rows follow their group; groups: (N,) int64. Groups are asked one
+    after another, in an order that depends on `seed` alone, and are taken if that brings the classes' shares closer to
+    what is wanted, in the sum of squares. Every class keeps a group; one of two or more groups gives at least one where
+    that leaves all the others theirs.
+    """
+    classes, numbers = np.unique(labels[labels >= 0]), np.unique(groups)
+    counts = np.zeros((len(numbers), len(classes)), dtype=np.int64)
+    place, column = np.searchsorted(numbers, groups), np.searchsorted(classes, labels)
+    np.add.at(counts, (place[labels >= 0], column[labels >= 0]), 1)
+    having = (counts > 0).sum(axis=0)  # groups of each class that are left
+    wanted = np.maximum(share * counts.sum(axis=0), np.where(having > 1, 1.0, 0.0))
+    scale = np.maximum(counts.sum(axis=0), 1)
+    taken = np.zeros(len(numbers), dtype=bool)
+    held = np.zeros(len(classes))
+    order = hash_bits(seed, 0, torch.from_numpy(numbers), "held out groups", 1)[:, 0].argsort(stable=True).numpy()
+    for group in order:
+        own = counts[group]
+        before, after = ((wanted - held) / scale) ** 2, ((wanted - held - own) / scale) ** 2
+        if own.any() and (having[own > 0] > 1).all() and after.sum() < before.sum():
+            taken[group] = True
+            held += own
+            having = having - (own > 0)
+    return np.flatnonzero(taken[place]).astype(np.int64)
+
+
+def _below(path: str, root: Path | None) -> str:
+    """Return a path below the table's folder with forward slashes; as it is where it lies elsewhere."""
+    try:
+        return Path(path).relative_to(root).as_posix() if root is not None else path
+    except ValueError:
+        return path
