@@ -126,7 +126,7 @@ def _bare(recipe: Recipe) -> dict[str, Any]:
         return {"method": "source_only"}
     if recipe.task == "dg":
         return {"method": "deepall", "compat": "paper"}
-    if recipe.task in ("robustness", "fewshot"):
+    if recipe.task in ("robustness", "fewshot", "gan"):
         return {}
     if recipe.task == "imbalance":  # without objectives there is still a method to be measured by cross-entropy
         return {} if recipe.objectives else {"method": "ce"}

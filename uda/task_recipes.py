@@ -11,15 +11,18 @@ from uda.layers import Tree
 from uda.probes.selection import LAST
 from uda.sections import (
     ClassesRecipe,
+    DiscriminatorRecipe,
     DomainsRecipe,
     EncoderRecipe,
     EpisodesRecipe,
     ExaminationRecipe,
+    GenerationRecipe,
     ImagesRecipe,
     LongTailRecipe,
     NoisyRecipe,
     PairRecipe,
     PartlyLabelledRecipe,
+    PlayersRecipe,
     PoolRecipe,
     Section,
     TrainingRecipe,
@@ -155,6 +158,16 @@ class ImbalanceRecipe(Recipe):
     preflight: bool = True  # say how long training will take
 
 
+class GanRecipe(Recipe):
+    """Generative adversarial networks."""
+
+    task: Literal["gan"] = "gan"
+    encoder: DiscriminatorRecipe = DiscriminatorRecipe()
+    training: PlayersRecipe = PlayersRecipe()
+    report: GenerationRecipe = GenerationRecipe()
+    preflight: bool = True  # say how long training will take
+
+
 RECIPES: dict[str, type[Recipe]] = {
     "unida": UnidaRecipe,
     "pretrain": PretrainRecipe,
@@ -163,4 +176,5 @@ RECIPES: dict[str, type[Recipe]] = {
     "robustness": RobustnessRecipe,
     "fewshot": FewshotRecipe,
     "imbalance": ImbalanceRecipe,
+    "gan": GanRecipe,
 }

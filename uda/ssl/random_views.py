@@ -20,6 +20,7 @@ from uda.clock import Clock
 from uda.errors import UserError, unknown_name
 from uda.random import uniform
 from uda.ranges import Fraction, NotNegative, Positive, Share
+from uda.ssl.differentiable import Differentiable
 from uda.ssl.pixels import (
     BOX_DRAWS,
     color_jitter,
@@ -201,15 +202,16 @@ class Weak:
         return _crop(batch.images, batch, clock, view, side, scale, flips < 0.5)
 
 
-RANDOM_VIEWS: dict[str, type[Contrast] | type[Glyphs] | type[Weak]] = {
+RANDOM_VIEWS: dict[str, type[Contrast] | type[Differentiable] | type[Glyphs] | type[Weak]] = {
     "asymmetric": Asymmetric,
     "contrast": Contrast,
+    "differentiable": Differentiable,
     "glyph": Glyphs,
     "weak": Weak,
 }
 
 
-def find_random_views(name: str) -> type[Contrast] | type[Glyphs] | type[Weak]:
+def find_random_views(name: str) -> type[Contrast] | type[Differentiable] | type[Glyphs] | type[Weak]:
     """Return the family of that name; UserError with the nearest ones otherwise."""
     if name not in RANDOM_VIEWS:
         raise unknown_name("views", name, RANDOM_VIEWS, "they are what a recipe's `views.name` may be")
