@@ -99,9 +99,7 @@ def kid_interval(real: ArrayLike, fake: ArrayLike, parts: int = 10, seed: int = 
     return KernelDistance(mean, float(found.std()), (mean - half, mean + half))
 
 
-def precision_recall(
-    real: ArrayLike, fake: ArrayLike, neighbors: int = 3
-) -> tuple[float, float] | tuple[None, None]:
+def precision_recall(real: ArrayLike, fake: ArrayLike, neighbors: int = 3) -> tuple[float, float] | tuple[None, None]:
     """Return improved precision and recall, both in 0 … 1 (Kynkäänniemi et al., NeurIPS 2019, section 2).
 
     Precision is the share of generated images (M, D) that lie within the ball of some real image (N, D), which reaches

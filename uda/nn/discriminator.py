@@ -1,5 +1,6 @@
 """The discriminator of a GAN: a residual network under spectral norm, which is an encoder like any other."""
 
+import itertools
 import math
 
 import torch
@@ -68,7 +69,7 @@ class Discriminator(Encoder):
             first = self.dim
         else:
             widths = [max(1, self.dim >> k) for k in range(4, -1, -1)]
-            shapes = [(narrow, wide, True) for narrow, wide in zip(widths[:-1], widths[1:], strict=True)]
+            shapes = [(narrow, wide, True) for narrow, wide in itertools.pairwise(widths)]
             first = widths[0]
         self.blocks = nn.Sequential(FirstBlock(first), *(Block(*shape) for shape in shapes))
         self.judge = nn.Linear(self.dim, 1)

@@ -1,5 +1,6 @@
 """The generator of a GAN: latent vectors → images, as a residual network for 32 or 64 pixels."""
 
+import itertools
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,7 +89,7 @@ class Generator(nn.Module):
         self.width = first
         self.start = nn.Linear(dim, first * 16)
         xavier(self.start)
-        pairs = zip(widths[:-1], widths[1:], strict=True)
+        pairs = itertools.pairwise(widths)
         self.blocks = nn.ModuleList([UpBlock(wide, narrow, n_classes) for wide, narrow in pairs])
         self.norm = nn.BatchNorm2d(widths[-1])
         self.last = nn.Conv2d(widths[-1], 3, 3, padding=1)
@@ -145,7 +146,7 @@ def check_size(image_size: int) -> None:
     """Refuse a size that there is no published network for."""
     if image_size not in SIZES:
         raise UserError(
-            f"the residual networks of GANs are made for 32 and 64 pixels, not {image_size}; give --image-size 32, or 64"
+            f"the residual networks of GANs are made for 32 and 64 pixels, not {image_size}; give --image-size 32 or 64"
         )
 
 

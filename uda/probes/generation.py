@@ -59,7 +59,7 @@ class Yardstick:
         distance = kid_interval(self.real, fake)
         precision, recall = precision_recall(self.real, fake)
         metrics: dict[str, float | None] = {
-            "kid": distance and distance.mean,
+            "kid": None if distance is None else distance.mean,
             "fid": frechet_distance(self.real, fake),
             "precision": precision,
             "recall": recall,

@@ -38,7 +38,18 @@ METRICS: dict[str, Metric] = {
     "classifier_balancedness": Metric(
         "Balancedness, classifier", "The same of the trained classifier's accuracies.", share=False
     ),
-    "probe_accuracy": Metric("Probe accuracy", "Share named right by linear probes fitted on other test images."),
+    "kid": Metric(
+        "KID", "Kernel distance of generated and real images, mean over disjoint parts; 0 is best.", share=False
+    ),
+    "fid": Metric("FID", "Fréchet distance of generated and real images; larger with fewer images.", share=False),
+    "precision": Metric("Precision", "Share of generated images that lie among the real ones."),
+    "recall": Metric("Recall", "Share of real images that lie among the generated ones."),
+    "probe_accuracy": Metric("Probe accuracy", "Share named right by linear probes fitted on other images."),
+    "confidence": Metric("Confidence", "Mean confidence with which a classifier of real images names generated ones."),
+    "effective_classes": Metric(
+        "Classes, effective", "exp of the entropy of the classes it names: how many it finds evenly.", share=False
+    ),
+    "asked_accuracy": Metric("Accuracy, as asked", "Share of generated images of the class that was asked for."),
     "universal_score": Metric(
         "Universal score",
         "H-score where the target has unknown classes, else class-mean accuracy with every rejection an error.",

@@ -18,7 +18,7 @@ from uda.ranges import Fraction, Share
 from uda.ssl.pixels import BOX_DRAWS, crop_boxes, resized_crop
 
 GRAY = 0.5
-"""The zero of images in [−1, 1], which fills what is moved in or cut out."""
+"""The zero of images in [-1, 1], which fills what is moved in or cut out."""
 
 
 def color(views: Tensor, draws: Tensor) -> Tensor:
@@ -40,7 +40,9 @@ def translation(views: Tensor, draws: Tensor, share: float = 0.125) -> Tensor:
     columns = torch.arange(width, device=views.device) - shift[:, 1:]
     inside = _within(rows, height)[:, :, None] & _within(columns, width)[:, None, :]
     at = torch.arange(n, device=views.device)[:, None, None]
-    moved = views.permute(0, 2, 3, 1)[at, rows.clamp(0, height - 1)[:, :, None], columns.clamp(0, width - 1)[:, None, :]]
+    moved = views.permute(0, 2, 3, 1)[
+        at, rows.clamp(0, height - 1)[:, :, None], columns.clamp(0, width - 1)[:, None, :]
+    ]
     return torch.where(inside[:, None], moved.permute(0, 3, 1, 2), GRAY)
 
 

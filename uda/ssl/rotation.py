@@ -42,8 +42,8 @@ class Rotation(Objective):
 
     form "all": every image is seen in all four; the upright quarter is shared with the supervised loss. form "one": in
     one, so that it costs no more than the supervised loss alone; it is upright with probability β + (1 − β)/4, β being
-    `upright` (None: the 0.9 of JiGen's puzzles), and `views.ordered` says which ones are. form "quarters": in one, which
-    is the same throughout each quarter of the batch (as in the library mimicry's SSGAN).
+    `upright` (None: the 0.9 of JiGen's puzzles), and `views.ordered` says which ones are. form "quarters": in one,
+    which is the same throughout each quarter of the batch (as in the library mimicry's SSGAN).
     head "linear" stands on the pooled features; "spectral" is linear and has spectral norm 1, as all of an SSGAN's
     discriminator has; "block" is a residual block on the unpooled map and a cosine classifier (Gidaris et al., ICCV
     2019, section 4.1), for backbones that give a map.

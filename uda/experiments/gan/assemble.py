@@ -75,9 +75,7 @@ def prepare_inputs(recipe: GanRecipe, loaded: PoolLoaded, settings: Settings) ->
     """Lay out squares, on the GPU where they fit, and compute the real images' features."""
     train = square(recipe, loaded.train.images, settings.device)
     test = None if loaded.test is None else square(recipe, loaded.test.images, settings.device)
-    extractor = find_extractor(
-        recipe.report.extractor, recipe.report.extractor_weights, recipe.report.extractor_size
-    )
+    extractor = find_extractor(recipe.report.extractor, recipe.report.extractor_weights, recipe.report.extractor_size)
     rows = spread(len(train), recipe.report.images)
     real = _real_features(recipe, extractor, loaded, train, rows, settings.device)
     labels = loaded.train.table.labels[rows]
@@ -169,4 +167,3 @@ def share_of(objectives: list[tuple[Objective, float]], info: Info) -> float:
         pixels = sum(part.shape[0] * part.shape[2] * part.shape[3] for part in seen)
         least = min(least, 8 * size * size / pixels)
     return least
-

@@ -32,7 +32,7 @@ def generator_loss(fake: Tensor, kind: Kind = "hinge") -> Tensor:
 def gradient_penalty(scores: Tensor, images: Tensor) -> Tensor:
     """Return R1, half the mean squared length of the scores' gradient at real images (Mescheder et al., ICML 2018).
 
-    scores: (B,) of images (B, 3, S, S) that require a gradient, each a function of its own image; equation 9 with γ = 1.
+    scores: (B,) of images (B, 3, S, S) that require a gradient, each a function of its own; equation 9 with γ = 1.
     """
     (gradient,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
     return gradient.square().flatten(1).sum(1).mean() / 2

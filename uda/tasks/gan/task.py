@@ -76,7 +76,7 @@ class Adversarial(Task):
         self.batch_size, self.seed, self.n_images = batch_size, seed, images
         self.seen = max(2, round(share * batch_size))
         self.betas, self.discriminator_lr_scale = betas, discriminator_lr_scale
-        self.turns = (*[DISCRIMINATOR] * method.n_dis, GENERATOR)  # type: ignore[misc]  (of each object its own)
+        self.turns = (*[DISCRIMINATOR] * method.n_dis, GENERATOR)
         self.metric_names = ("kid", "fid", "precision", "recall", "probe_accuracy")
         self.metric_names += ("confidence", "effective_classes", "asked_accuracy")
         both = [*self.encoder.parameters(), *self.objectives.parameters()]
@@ -145,7 +145,9 @@ class Adversarial(Task):
                 shared = objective.pooled(self.encoder, features)[views.plain]  # upright images have been seen there
         upright = self.augment(real, clock)[0 if shared is None else len(shared) :]
         upright.requires_grad_(method.r1 > 0)
-        judged = torch.cat([self._judged(upright, clock, f"real {number}"), self._judged(fake, clock, f"fake {number}")])
+        judged = torch.cat(
+            [self._judged(upright, clock, f"real {number}"), self._judged(fake, clock, f"fake {number}")]
+        )
         features = self.encoder(judged)
         features = features if shared is None else torch.cat([shared, features])
         classes = None if fake_classes is None or real.labels is None else torch.cat([real.labels, fake_classes])
