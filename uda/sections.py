@@ -184,10 +184,11 @@ class GenerationRecipe(Section):
     """What generated images are measured by.
 
     images: how many are generated at each evaluation, and how many real ones at most they are compared with.
-    extractor: whose features these are (`uda.probes.extractor`): "inception", a timm model, or "auto", torch-fidelity's
-    Inception where it is on this machine, else `tf_efficientnet_lite0`; a timm model sees `extractor_size` pixels and
-    has `extractor_weights` (a file, a finished run's folder, none; null: as for --weights). probed: images at most that
-    the linear probe of the discriminator's features is fitted on, and as many it is tested on.
+    extractor: whose features these are (`uda.probes.extractor`): "inception", a timm model, "classifier", a small
+    network that is first trained on the real images' classes, or "auto", torch-fidelity's Inception where it is on this
+    machine, else `tf_efficientnet_lite0`; all but Inception see `extractor_size` pixels, and a timm model has
+    `extractor_weights` (a file, a finished run's folder, none; null: as for --weights). probed: images at most that the
+    linear probe of the discriminator's features is fitted on, and as many it is tested on.
     """
 
     images: int = Field(10000, ge=2)

@@ -37,7 +37,7 @@ def test_translation_by_hand() -> None:
 
 def test_cutout_by_hand() -> None:
     views = torch.zeros(2, 3, 4, 4)
-    # half of 4 is a square of 2; draws · 5 are 2 and 2, its center: rows and columns 1 and 2. The last one: over a corner
+    # half of 4 is a square of 2; draws · 5 are 2: its center, rows and columns 1 and 2; the other: over a corner
     cut = cutout(views, torch.tensor([[0.5, 0.5], [0.0, 0.99]]))
     assert cut[0, 0].tolist() == [[0, 0, 0, 0], [0, 0.5, 0.5, 0], [0, 0.5, 0.5, 0], [0, 0, 0, 0]]
     assert cut[1, 0].tolist() == [[0, 0, 0, 0.5], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
@@ -68,7 +68,7 @@ def test_views_are_functions_of_step_and_name() -> None:
     )
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
-    assert 0 <= one.min()
+    assert one.min() >= 0
     assert one.max() <= 1
     assert family(batch, Clock(0, 9), "c", size=8, scale=(0.2, 0.4)).shape == (4, 3, 8, 8)
 

@@ -11,18 +11,20 @@ from uda.clock import Clock
 from uda.datasets.cache import default_cache_dir
 from uda.datasets.packed import SquareImages
 from uda.datasets.sampling import spread
+from uda.datasets.streams import Images, Subset
 from uda.errors import UserError
 from uda.experiments.experiment import Settings
 from uda.experiments.parts import build_objectives, pixel_view, random_view, square
 from uda.experiments.pool import PoolLoaded
 from uda.nn.generator import check_size
-from uda.probes.extractor import Extractor, find_extractor
+from uda.probes.extractor import CLASSIFIER, Extractor, find_extractor, trained_extractor
 from uda.probes.frozen import cached_passes
 from uda.probes.generation import Yardstick
+from uda.probes.linear import held_out_rows
 from uda.random import derived_seed
 from uda.recipe import GanRecipe
 from uda.ssl import Info, Objective
-from uda.ssl.views import OrGiven, to_bytes
+from uda.ssl.views import NoAugmentation, OrGiven, to_bytes
 from uda.tasks import find_method
 from uda.tasks.gan import Adversarial, GanData
 
@@ -75,11 +77,42 @@ def prepare_inputs(recipe: GanRecipe, loaded: PoolLoaded, settings: Settings) ->
     """Lay out squares, on the GPU where they fit, and compute the real images' features."""
     train = square(recipe, loaded.train.images, settings.device)
     test = None if loaded.test is None else square(recipe, loaded.test.images, settings.device)
-    extractor = find_extractor(recipe.report.extractor, recipe.report.extractor_weights, recipe.report.extractor_size)
     rows = spread(len(train), recipe.report.images)
+    extractor = _extractor(recipe, train, loaded.train.table.labels, rows, settings.device)
     real = _real_features(recipe, extractor, loaded, train, rows, settings.device)
     labels = loaded.train.table.labels[rows]
     return Inputs(train, test, Yardstick(extractor, real, labels, len(loaded.class_names), settings.device))
+
+
+def _extractor(
+    recipe: GanRecipe, images: SquareImages, labels: np.ndarray, rows: np.ndarray, device: torch.device
+) -> Extractor:
+    """Return the recipe's extractor; rows: of the real images that are measured by it.
+
+    One that is trained here does not see those on which `Yardstick` tests its classifier.
+    """
+    report = recipe.report
+    if report.extractor != CLASSIFIER:
+        return find_extractor(report.extractor, report.extractor_weights, report.extractor_size)
+    known = rows[labels[rows] >= 0]
+    tested = known[held_out_rows(torch.from_numpy(labels[known]), 0).numpy()]
+    learned = np.setdiff1d(np.flatnonzero(labels >= 0), tested)
+    seen = _Plain(Subset(images, learned), pixel_view(recipe))
+    return trained_extractor(seen, labels[learned], report.extractor_size, device)
+
+
+@dataclass(frozen=True)
+class _Plain:
+    """Images as the discriminator sees them, (3, S, S) uint8."""
+
+    images: Images
+    view: NoAugmentation
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, rows: np.ndarray) -> Tensor:
+        return to_bytes(self.view.plain(self.images.batch(rows)))
 
 
 def _real_features(
@@ -92,11 +125,11 @@ def _real_features(
 ) -> np.ndarray:
     """Return the extractor's features of real images as the discriminator sees them; kept in the cache."""
     view = pixel_view(recipe)
+    plain = _Plain(images, view)
 
     def compute(wanted: np.ndarray) -> Tensor:
         parts = np.array_split(rows[wanted], max(1, len(wanted) // 512))
-        found = [extractor.features(to_bytes(view.plain(images.batch(part))), device) for part in parts]
-        return torch.from_numpy(np.concatenate(found))[None]
+        return torch.from_numpy(np.concatenate([extractor.features(plain.batch(part), device) for part in parts]))[None]
 
     key = f"gan 1 {extractor.key} {view!r} {recipe.data.packed_size} {recipe.data.fit}"
     passes = cached_passes(default_cache_dir(), key, loaded.train.images.hashes[rows], compute)

@@ -8,13 +8,14 @@ from typing import Any, ClassVar
 
 import torch
 
+from uda.errors import UserError
 from uda.experiments.experiment import Experiment, SeedResult, Settings, loop_options
 from uda.experiments.gan.assemble import Inputs, build_task, check_recipe, gan_data, label, prepare_inputs
 from uda.experiments.gan.outputs import beside_sections, seed_content, write_seed_outputs
 from uda.experiments.parts import batch_warnings, check_objectives
 from uda.experiments.pool import PoolFound, PoolLoaded, find_pool, load_pool
 from uda.experiments.preflight import evaluations, for_each
-from uda.probes.extractor import find_extractor
+from uda.probes.extractor import CLASSIFIER, find_extractor
 from uda.recipe import GanRecipe
 from uda.report.page import Section
 from uda.ssl import Need
@@ -37,9 +38,17 @@ class GanExperiment(Experiment):
         found = find_pool(recipe.data, settings.download)
         check_objectives(recipe, Need.PIXELS | Need.MAP, "task 'gan', whose generated images are made anew,")
         report = recipe.report
-        extractor = find_extractor(report.extractor, report.extractor_weights, report.extractor_size)
+        if report.extractor != CLASSIFIER:
+            title = find_extractor(report.extractor, report.extractor_weights, report.extractor_size).title
+        elif len([count for count in found.table.counts().values() if count > 1]) < 2:
+            raise UserError(
+                f"report.extractor=classifier is trained on the images' classes, and {found.table.name} has no two of "
+                "two images; give class folders, or name a timm model"
+            )
+        else:
+            title = "smallconv, to be trained on the real images' classes"
         real = min(report.images, len(found.table))
-        line = f"measured by: {extractor.title}, on {counted(real, 'real image')} and {report.images} generated ones"
+        line = f"measured by: {title}, on {counted(real, 'real image')} and {report.images} generated ones"
         warnings = (*found.warnings, *batch_warnings(recipe, len(found.table)))
         return replace(found, lines=(*found.lines, line), warnings=warnings)
 
