@@ -1,18 +1,20 @@
 """Rotation beside the discriminator of a GAN: what is painted, and what the discriminator does not forget.
 
-python -m benchmarks.gan --data digits     (by estimate 75 CPU-minutes in all; goes on where it stopped)
-python -m benchmarks.gan --data cifar      (by estimate 95 CPU-minutes in all)
+python -m benchmarks.gan --data digits     (by estimate 90 CPU-minutes in all; goes on where it stopped)
+python -m benchmarks.gan --data cifar      (by estimate 90 CPU-minutes in all)
 
-SNGAN, SSGAN (rotation on a quarter of the images) and its placebo (the same turns with random answers), three seeds each;
-arms of a seed share initial weights, latents and batches. Networks are narrow (width 32, the published 256 and 128), each
-player moves once a step, and the budget is short: 1,500 steps of 32 images. Measured on one thread of a shared machine:
-0.23 CPU-seconds a step of SNGAN, 0.33 of SSGAN, and some 10 to 60 of measuring a run, 6 to 8 CPU-minutes a run for digits
-and 9 to 11 for CIFAR-10 images. The learning rate was tried once on digits by eye; nothing was chosen by a figure.
+SNGAN, SSGAN (rotation on a quarter of the images) and its placebo (the same turns with random answers), three seeds
+each; arms of a seed share initial weights, latents and batches. Networks are narrow (width 32, the published 256 and
+128), each player moves once a step, and the budget is short: 2,000 steps of 32 images for digits, 1,500 for CIFAR-10.
+Measured on one thread of a busy machine: 0.23 CPU-seconds a step of SNGAN, 0.33 of SSGAN; with measuring 8 to 12
+CPU-minutes a run for digits, 7 to 11 for CIFAR-10. The settings were tried once on digits, by eye; nothing was chosen
+by a figure.
 
-Digits (MNIST, 6,000 to learn from) are measured by the features of a small classifier trained on the real ones, the same
-for all runs, since ImageNet's say little of them; CIFAR-10 images (10,000, re-saved as JPEG) by `tf_efficientnet_lite0`
-with ImageNet weights at 96 px. KID is the headline: FID of 2,000 images is biased more than the arms differ. The probe is
-fitted on training images and tested on test images at every look, which gives the curve of what is forgotten.
+Digits (MNIST, 6,000 to learn from) are measured by the features of a small classifier trained on the real ones, the
+same for all runs, since ImageNet's say little of them; CIFAR-10 images (10,000, re-saved as JPEG) by
+`tf_efficientnet_lite0` with ImageNet weights at 96 px. KID is the headline: the FID of 2,000 images is biased by more
+than the arms differ. The probe is fitted on training images and tested on test images at every look, which gives the
+curve of what is forgotten.
 """
 
 import argparse
@@ -46,9 +48,10 @@ CONFIDENT = 0.9
 
 SMALL: Tree = {
     "method": {"n_dis": 1, "latent": 64, "ngf": 32, "ndf": 32, "ema": 0.99},
-    "training": {"steps": 1500, "batch_size": 32, "lr": 0.001, "evaluate_every": 250, "checkpoint_every": 0},
+    "training": {"batch_size": 32, "lr": 0.001, "evaluate_every": 250, "checkpoint_every": 0},
     "report": {"images": 2000, "probed": 2000},
 }
+STEPS = {"digits": 2000, "cifar": 1500}
 DATA: dict[str, Tree] = {
     "digits": {"report": {"extractor": "classifier", "extractor_size": 32}},
     "cifar": {"report": {"extractor": "tf_efficientnet_lite0", "extractor_size": 96}},
@@ -100,7 +103,7 @@ def run(arm: str, seed: int, data: str, steps: int, folder: Path) -> Row:
             "n_fake": task.n_images,
             "extractor": inputs.yardstick.extractor.title,
             "classifier_accuracy": inputs.yardstick.classifier_accuracy,
-            "curve": {str(int(row["step"])): _look(row) for _, row in looks.iterrows()},
+            "curve": {str(int(look["step"])): _look(look) for look in looks.to_dict("records")},
         }
 
     known = published_row(result_name(data, steps), shared(data, steps), which)
@@ -120,7 +123,7 @@ def _look(row: Mapping[Any, Any]) -> dict[str, float]:
 
 def result_name(data: str, steps: int) -> str:
     """Return what the results are called."""
-    return f"gan_{data}" if steps == SMALL["training"]["steps"] else f"gan_{data}_{steps}"
+    return f"gan_{data}" if steps == STEPS[data] else f"gan_{data}_{steps}"
 
 
 def shared(data: str, steps: int) -> dict[str, Any]:
@@ -165,18 +168,19 @@ def main() -> None:
     parser.add_argument("--data", choices=DATA, default="digits")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
-    parser.add_argument("--steps", type=int, default=SMALL["training"]["steps"])
+    parser.add_argument("--steps", type=int, help="2,000 for digits and 1,500 for CIFAR-10 images if not given")
     parser.add_argument("--workers", type=int, default=2)
     flags = parser.parse_args()
-    name = result_name(flags.data, flags.steps)
-    wanted = [(arm, seed, flags.data, flags.steps, Path("runs") / name) for seed in flags.seeds for arm in flags.arms]
+    steps = flags.steps or STEPS[flags.data]
+    name = result_name(flags.data, steps)
+    wanted = [(arm, seed, flags.data, steps, Path("runs") / name) for seed in flags.seeds for arm in flags.arms]
     rows: list[Row] = []
     for row in side_by_side(run, wanted, flags.workers):
         rows.append(row)
         said = ", ".join(f"{figure} {row[figure]:.3g}" for figure in ("kid", "probe_accuracy", "effective_classes"))
         print(f"{row['arm']}, seed {row['seed']}: {said} ({len(rows)} of {len(wanted)})", flush=True)
         ordered = sorted(rows, key=lambda r: (ARMS.index(r["arm"]), r["seed"]))
-        content = {"threads_of_each_run": 1, "recipe": shared(flags.data, flags.steps), "summary": summary(ordered)}
+        content = {"threads_of_each_run": 1, "recipe": shared(flags.data, steps), "summary": summary(ordered)}
         write_result(name, content | {"runs": ordered})
 
 

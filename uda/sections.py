@@ -30,6 +30,15 @@ class ImagesRecipe(Section):
         return self.stored_size or (self.image_size if self.augment == "views" else round(self.image_size * 8 / 7))
 
 
+class PaintedRecipe(ImagesRecipe):
+    """Images to learn to paint: stored at the size at which they are judged, unless `stored_size` leaves a margin."""
+
+    @property
+    def packed_size(self) -> int:
+        """Side of the stored squares, in pixels."""
+        return self.stored_size or self.image_size
+
+
 class EndsRecipe(ImagesRecipe):
     """Images to learn from (`source`), and a domain to be tested on."""
 

@@ -20,6 +20,7 @@ from uda.sections import (
     ImagesRecipe,
     LongTailRecipe,
     NoisyRecipe,
+    PaintedRecipe,
     PairRecipe,
     PartlyLabelledRecipe,
     PlayersRecipe,
@@ -162,6 +163,7 @@ class GanRecipe(Recipe):
     """Generative adversarial networks."""
 
     task: Literal["gan"] = "gan"
+    data: PaintedRecipe = PaintedRecipe()
     encoder: DiscriminatorRecipe = DiscriminatorRecipe()
     training: PlayersRecipe = PlayersRecipe()
     report: GenerationRecipe = GenerationRecipe()

@@ -23,7 +23,7 @@ FIGURES = {
     *("confidence", "effective_classes", "asked_accuracy"),
 }
 TINY = [
-    *("--image-size", 32, "--batch-size", 4, "--set", "data.stored_size=32", "method.latent=4", "method.ngf=4"),
+    *("--image-size", 32, "--batch-size", 4, "--set", "method.latent=4", "method.ngf=4"),
     *("method.ndf=4", "method.n_dis=2", "training.evaluate_every=2", "training.checkpoint_every=2"),
     *("report.images=24", "report.extractor=smallconv", "report.extractor_weights=none", "report.extractor_size=16"),
     "report.probed=20",
@@ -122,7 +122,7 @@ def test_a_flat_folder_of_larger_images_has_no_figures_of_classes(tmp_path: Path
     (tmp_path / "flat").mkdir()
     for number in range(22):
         Image.new("RGB", (70, 50), (number * 10, 90, 30)).save(tmp_path / "flat" / f"{number}.png")
-    more = ("data.stored_size=64", "objectives.rotation.form=quarters")
+    more = ("objectives.rotation.form=quarters",)
     flags = ("--image-size", 64, "--objective", "rotation")
     assert paint(tmp_path / "flat", tmp_path / "run", *more, steps=2, flags=flags) == 0
     content = metrics_of(tmp_path / "run")
