@@ -16,8 +16,9 @@ def painted(digits: dict[str, Any], cifar: dict[str, Any] | None) -> str:
         "",
         "SNGAN, SSGAN (a quarter of the images in all four turns) and its placebo (the same turns, random answers), "
         "narrow networks and a short budget; differences are paired by seed with their 95 % interval, and in round "
-        "brackets the smallest that so many seeds could have detected. Published, 50,000 images, 100,000 steps, Inception: FID "
-        "16.77 and 14.65 (50,000 real and generated ones), which figures of another extractor cannot be held against.",
+        "brackets the smallest that so many seeds could have detected. Published, 50,000 images, 100,000 steps, "
+        "Inception: FID 16.77 and 14.65 (50,000 real and generated ones), which figures of another extractor cannot be "
+        "held against.",
     ]
     for title, result in (("MNIST", digits), ("CIFAR-10 (re-saved as JPEG)", cifar)):
         if result is not None:
@@ -30,9 +31,10 @@ def _study(title: str, result: dict[str, Any]) -> list[str]:
     training, method = recipe["training"], recipe["method"]
     lines = [
         f"{title}: width {method['ngf']} and {method['ndf']}, {training['steps']} steps of {training['batch_size']} "
-        f"images; {first['n_real']} real and {first['n_fake']} generated images, by {first['extractor']}. Sure: share of "
-        f"generated images that a classifier of the real ones (right about {percent(first['classifier_accuracy'])} %) "
-        "names with a confidence of 0.9 or more; classes: how many it finds, in effect.",
+        f"images; {first['n_real']} real and {first['n_fake']} generated images, by {first['extractor']}. Sure: share "
+        "of generated images that a classifier of the real ones (right about "
+        f"{percent(first['classifier_accuracy'])} %) names with a confidence of 0.9 or more; classes: how many it "
+        "finds, in effect.",
         "",
         "| arm | seeds | KID | FID | precision | recall | probe | sure | classes |",
         "|---|---|---|---|---|---|---|---|---|",
