@@ -67,7 +67,7 @@ def find_extractor(name: str, weights: str | None, size: int) -> Extractor:
 
 
 def trained_extractor(
-    images: Images, labels: np.ndarray, size: int, device: torch.device, steps: int = 500
+    images: Images, labels: np.ndarray, size: int, device: torch.device, steps: int = 300
 ) -> Extractor:
     """Return a `smallconv` trained from random weights to name the classes of images, the same for every run on them.
 
