@@ -21,6 +21,7 @@ GIVEN: dict[str, Need] = {
     "fewshot": Need.INDEX | Need.PIXELS | Need.MAP | Need.TOKENS | Need.LABELS,
     "robustness": Need.INDEX | Need.PIXELS | Need.MAP | Need.TOKENS | Need.LABELS,
     "imbalance": Need.INDEX | Need.PIXELS | Need.MAP | Need.TOKENS | Need.LABELS,
+    "gan": Need.PIXELS | Need.MAP,
 }
 """What a task gives; a backbone gives a map (most CNNs) or tokens (ViTs), so both stand for a choice."""
 
@@ -36,8 +37,9 @@ def page() -> str:
         "objective sees the target's images as that task draws them, each once an epoch, also where pre-training draws",
         "uniformly over clusters; as a head of `dg` it sees the images of all source domains, as one of `fewshot`",
         "those of the base classes, as one of `robustness` or `imbalance` those that the class loss is on, attacked or",
-        "not. Options and defaults are the constructor's keyword arguments, and the class's docstring says what `None`",
-        "stands for; a recipe sets them as `objectives.NAME.OPTION`. Written by `python -m benchmarks.objectives`.",
+        "not; as one of `gan` real images and generated ones. Options and defaults are the constructor's keyword",
+        "arguments, and the class's docstring says what `None` stands for; a recipe sets them as",
+        "`objectives.NAME.OPTION`. Written by `python -m benchmarks.objectives`.",
         "",
         f"| {' | '.join(head)} |",
         f"|{'---|' * len(head)}",

@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.common import RESULTS, mean
 from benchmarks.formats import interval, listed, percent
+from benchmarks.gan_tables import painted
 from benchmarks.imbalance_page import FIGURE, figure, imbalance
 from benchmarks.paired_tables import fewshot, generalization, robustness
 from benchmarks.ssl_page import page
@@ -22,6 +23,7 @@ PAIRED = (
     ("robustness_cifar", "robustness_cifar_adversarial", robustness),
     ("fewshot_tiny_imagenet", "", fewshot),
     ("imbalance_cifar", "", imbalance),
+    ("gan_digits", "gan_cifar", painted),
 )
 ARMS = {"source_only": "source-only", "dance": "DANCE"}
 

@@ -172,7 +172,7 @@ def run_experiment(flags: argparse.Namespace) -> None:
     layers = recipe_layers(flags)
     recipe = build(layers)
     methods = [recipe.method["name"], *(recipe.objectives if recipe.task != "unida" else ())]
-    named = methods if recipe.task in ("unida", "dg", "robustness", "fewshot", "imbalance") else []
+    named = methods if recipe.task in ("unida", "dg", "robustness", "fewshot", "imbalance", "gan") else []
     out = output_folder(flags, "-".join(named[: 1 if flags.objective else None]))
     if flags.sweep and flags.compare is not None:
         raise UserError("--sweep tables its combinations beside each other and takes no --compare; give one of the two")
@@ -250,6 +250,7 @@ TASKS = {
     "robustness": run_experiment,
     "fewshot": run_experiment,
     "imbalance": run_experiment,
+    "gan": run_experiment,
     "pretrain": run_experiment,
     "probe": run_experiment,
     "predict": run_predict,

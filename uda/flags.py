@@ -126,7 +126,7 @@ def _bare(recipe: Recipe) -> dict[str, Any]:
         return {"method": "source_only"}
     if recipe.task == "dg":
         return {"method": "deepall", "compat": "paper"}
-    if recipe.task == "robustness":
+    if recipe.task in ("robustness", "gan"):
         return {}
     if recipe.task == "fewshot":  # unlabelled images join objectives alone
         return {"data": {"unlabelled": None}}

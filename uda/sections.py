@@ -30,6 +30,15 @@ class ImagesRecipe(Section):
         return self.stored_size or (self.image_size if self.augment == "views" else round(self.image_size * 8 / 7))
 
 
+class PaintedRecipe(ImagesRecipe):
+    """Images to learn to paint: stored at the size at which they are judged, unless `stored_size` leaves a margin."""
+
+    @property
+    def packed_size(self) -> int:
+        """Side of the stored squares, in pixels."""
+        return self.stored_size or self.image_size
+
+
 class EndsRecipe(ImagesRecipe):
     """Images to learn from (`source`), and a domain to be tested on."""
 
@@ -203,6 +212,24 @@ class ExaminationRecipe(Section):
         return values
 
 
+class GenerationRecipe(Section):
+    """What generated images are measured by.
+
+    images: how many are generated at each evaluation, and how many real ones at most they are compared with.
+    extractor: whose features these are (`uda.probes.extractor`): "inception", a timm model, "classifier", a small
+    network that is first trained on the real images' classes, or "auto", torch-fidelity's Inception where it is on this
+    machine, else `tf_efficientnet_lite0`; all but Inception see `extractor_size` pixels, and a timm model has
+    `extractor_weights` (a file, a finished run's folder, none; null: as for --weights). probed: images at most that the
+    linear probe of the discriminator's features is fitted on, and as many it is tested on.
+    """
+
+    images: int = Field(10000, ge=2)
+    extractor: str = "auto"
+    extractor_size: int = Field(224, ge=8)
+    extractor_weights: str | None = None
+    probed: int = Field(5000, ge=2)
+
+
 class EncoderRecipe(Section):
     """The backbone, its weights, and whether it moves."""
 
@@ -212,6 +239,12 @@ class EncoderRecipe(Section):
     adapter: bool = False
     passes: int = Field(2, ge=1)
     batch_statistics: Literal["running", "target"] = "running"  # what batch norm is tested with
+
+
+class DiscriminatorRecipe(EncoderRecipe):
+    """The discriminator stands in the encoder's place; its width is the method's (`method.ndf`)."""
+
+    backbone: str = "residual"
 
 
 class TrainingRecipe(Section):
@@ -231,7 +264,7 @@ class TrainingRecipe(Section):
     nesterov: bool = True  # of sgd
     weight_decay: float = Field(5e-4, ge=0)
     clip_norm: float = Field(0, ge=0)  # of all gradients together; 0: not clipped
-    schedule: Literal["inverse", "cosine", "constant", "step"] = "inverse"
+    schedule: Literal["inverse", "cosine", "linear", "constant", "step"] = "inverse"
     warmup_steps: int = Field(0, ge=0)
     evaluate_every: int = Field(500, ge=0)
     checkpoint_every: int = Field(500, ge=0)
@@ -245,3 +278,10 @@ class TrainingRecipe(Section):
             return self.lr
         assert self.base_lr is not None  # `build` refuses neither
         return self.base_lr * self.batch_size / 256
+
+
+class PlayersRecipe(TrainingRecipe):
+    """The loop of two players: Adam with `betas` (adamw without weight decay), `lr` the generator's rate."""
+
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.0, 0.9)
+    discriminator_lr_scale: float = Field(1.0, gt=0)

@@ -11,15 +11,19 @@ from uda.layers import Tree
 from uda.probes.selection import LAST
 from uda.sections import (
     ClassesRecipe,
+    DiscriminatorRecipe,
     DomainsRecipe,
     EncoderRecipe,
     EpisodesRecipe,
     ExaminationRecipe,
+    GenerationRecipe,
     ImagesRecipe,
     LongTailRecipe,
     NoisyRecipe,
+    PaintedRecipe,
     PairRecipe,
     PartlyLabelledRecipe,
+    PlayersRecipe,
     ProbedRecipe,
     Section,
     TrainingRecipe,
@@ -159,6 +163,17 @@ class ImbalanceRecipe(Recipe):
     preflight: bool = True  # say how long training will take
 
 
+class GanRecipe(Recipe):
+    """Generative adversarial networks."""
+
+    task: Literal["gan"] = "gan"
+    data: PaintedRecipe = PaintedRecipe()
+    encoder: DiscriminatorRecipe = DiscriminatorRecipe()
+    training: PlayersRecipe = PlayersRecipe()
+    report: GenerationRecipe = GenerationRecipe()
+    preflight: bool = True  # say how long training will take
+
+
 RECIPES: dict[str, type[Recipe]] = {
     "unida": UnidaRecipe,
     "pretrain": PretrainRecipe,
@@ -167,4 +182,5 @@ RECIPES: dict[str, type[Recipe]] = {
     "robustness": RobustnessRecipe,
     "fewshot": FewshotRecipe,
     "imbalance": ImbalanceRecipe,
+    "gan": GanRecipe,
 }

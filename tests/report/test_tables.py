@@ -20,9 +20,9 @@ def test_what_is_no_share_is_not_per_cent():
 
 
 def test_metrics_are_per_cent_and_undefined_ones_dashes():
-    frame = tables.metrics_table({"nmi": None, "h_score": 0.8014, "fid": 12.34567, "auroc": math.nan})
+    frame = tables.metrics_table({"nmi": None, "h_score": 0.8014, "sharpness": 12.34567, "auroc": math.nan})
     assert list(frame.columns) == ["metric", "value", "what it is"]
-    assert list(frame["metric"]) == ["H-score", "AUROC", "NMI (oracle)", "fid"]
+    assert list(frame["metric"]) == ["H-score", "AUROC", "NMI (oracle)", "sharpness"]
     assert list(frame["value"]) == ["80.1 %", "\u2013", "\u2013", "12.35"]
 
 

@@ -124,3 +124,25 @@ def test_the_encoder_learns_and_the_loss_falls_on_a_fixed_batch() -> None:
 def test_the_objective_is_found_by_name() -> None:
     assert find_objective("rotation") is Rotation
     assert all(kind.name == name for name, kind in OBJECTIVES.items())
+
+
+def test_a_quarter_of_the_batch_has_each_turn() -> None:
+    batch, encoder = slopes(6), small_encoder()
+    made = Rotation(encoder, Info(8, 0, 16, 1, AUGMENT, Weak(16)), form="quarters")
+    views = made.views(batch, CLOCK)
+    assert views.targets is not None
+    assert views.ordered is not None
+    assert views.targets.tolist() == [0, 0, 1, 2, 2, 3]  # 0 … 5 times 4/6, rounded down
+    plain = AUGMENT(batch, CLOCK)
+    for view, own, turn in zip(views.images, plain, views.targets.tolist(), strict=True):
+        assert torch.equal(view, torch.rot90(own, turn, dims=(1, 2)))
+    assert views.ordered.tolist() == [True, True, False, False, False, False]
+    with pytest.raises(UserError, match="form=one"):
+        Rotation(encoder, Info(8, 0, 16, 1, AUGMENT, Weak(16)), form="quarters", upright=0.5)
+
+
+def test_a_spectral_head_has_norm_one() -> None:
+    made = Rotation(small_encoder(), Info(8, 0, 16, 1, AUGMENT, Weak(16)), head="spectral")
+    for _ in range(50):
+        made.head(torch.zeros(1, 128))
+    assert torch.linalg.matrix_norm(made.eval().head.weight, 2).item() == pytest.approx(1, abs=1e-3)

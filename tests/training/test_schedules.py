@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uda.clock import Clock
-from uda.training.schedules import SCHEDULES, constant, cosine, inverse, step
+from uda.training.schedules import SCHEDULES, constant, cosine, inverse, linear, step
 
 
 def test_inverse_by_hand() -> None:
@@ -18,6 +18,10 @@ def test_inverse_by_hand() -> None:
 def test_cosine_by_hand() -> None:
     # ½(1 + cos(π·t/T)): 1, at a third ½(1 + ½) = ¾, ½ in the middle, 0 at the end
     assert [cosine(Clock(t, 6)) for t in (0, 2, 3, 6)] == pytest.approx([1, 0.75, 0.5, 0], abs=1e-12)
+
+
+def test_linear_by_hand() -> None:
+    assert [linear(Clock(t, 8)) for t in (0, 2, 7, 8)] == pytest.approx([1, 0.75, 0.125, 0])
 
 
 def test_constant() -> None:

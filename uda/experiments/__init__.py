@@ -3,6 +3,7 @@
 from uda.experiments.dg.experiment import DgExperiment
 from uda.experiments.experiment import Experiment
 from uda.experiments.fewshot.experiment import FewshotExperiment
+from uda.experiments.gan.experiment import GanExperiment
 from uda.experiments.imbalance.experiment import ImbalanceExperiment
 from uda.experiments.pretrain.experiment import PretrainExperiment
 from uda.experiments.probe.experiment import ProbeExperiment
@@ -17,4 +18,5 @@ EXPERIMENTS: dict[str, Experiment] = {
     "robustness": RobustnessExperiment(),
     "fewshot": FewshotExperiment(),
     "imbalance": ImbalanceExperiment(),
+    "gan": GanExperiment(),
 }

@@ -1,4 +1,5 @@
-"""Figures as pure functions of arrays: universal adaptation, OOD, calibration, features, corruption error, statistics.
+"""Figures as pure functions of arrays: universal adaptation, OOD, calibration, features, corruption error, generated
+images, statistics.
 
 Everything takes array-likes (CPU tensors too) and gives Python floats; an undefined figure is None, never NaN. Scores
 are unknown-scores: higher means more unknown. Arguments of the wrong shape or kind raise ValueError.
@@ -23,6 +24,15 @@ from uda.metrics.corruption import (
 )
 from uda.metrics.domains import ProxyADistance, proxy_a_distance
 from uda.metrics.features import alignment, balancedness, effective_rank, l2_normalize, uniformity
+from uda.metrics.generation import (
+    KernelDistance,
+    effective_classes,
+    frechet_distance,
+    kernel_distance,
+    kid,
+    kid_interval,
+    precision_recall,
+)
 from uda.metrics.imbalance import SIGMA, balanced_parts, class_accuracies, class_mean, frequency_groups
 from uda.metrics.ood import aupr, auroc, auroc_interval, fpr_at_tpr, macro_auroc, ood_metrics, oscr
 from uda.metrics.statistics import (
@@ -55,6 +65,7 @@ __all__ = [
     "SIGMA",
     "UNIDA_METRICS",
     "BootstrapInterval",
+    "KernelDistance",
     "PairedDifference",
     "ProxyADistance",
     "ReliabilityBin",
@@ -75,12 +86,17 @@ __all__ = [
     "class_mean",
     "class_recalls",
     "closed_accuracy",
+    "effective_classes",
     "effective_rank",
     "expected_calibration_error",
     "fpr_at_tpr",
+    "frechet_distance",
     "frequency_groups",
     "h3_score",
     "h_score",
+    "kernel_distance",
+    "kid",
+    "kid_interval",
     "known_accuracy",
     "l2_normalize",
     "macro_auroc",
@@ -91,6 +107,7 @@ __all__ = [
     "paired_difference",
     "per_class_accuracy",
     "plain_corruption_error",
+    "precision_recall",
     "private_nmi",
     "proxy_a_distance",
     "relative_mean_corruption_error",

@@ -38,15 +38,20 @@ METRICS: dict[str, Metric] = {
     "classifier_balancedness": Metric(
         "Balancedness, classifier", "The same of the trained classifier's accuracies.", share=False
     ),
-    "probe_accuracy": Metric("Probe accuracy", "Share named right by linear probes fitted on other test images."),
+    "kid": Metric("KID", "Kernel distance of generated and real images, over disjoint parts.", share=False),
+    "fid": Metric("FID", "Fréchet distance of generated and real images; larger with fewer images.", share=False),
+    "precision": Metric("Precision", "Share of generated images that lie among the real ones."),
+    "recall": Metric("Recall", "Share of real images that lie among the generated ones."),
+    "probe_accuracy": Metric("Probe accuracy", "Share named right by linear probes fitted on other images."),
+    "confidence": Metric("Confidence", "Mean confidence with which a classifier of real images names generated ones."),
+    "effective_classes": Metric("Classes, effective", "exp of the entropy of the classes it names.", share=False),
+    "asked_accuracy": Metric("Accuracy, as asked", "Share of generated images of the class that was asked for."),
     "universal_score": Metric(
         "Universal score",
         "H-score where the target has unknown classes, else class-mean accuracy with every rejection an error.",
     ),
     "h_score": Metric("H-score", "Harmonic mean of known and unknown accuracy; low as soon as either is low."),
-    "known_accuracy": Metric(
-        "Known accuracy", "Mean over the shared classes of the share of images given the right label."
-    ),
+    "known_accuracy": Metric("Known accuracy", "Mean over the shared classes of the share of images named right."),
     "unknown_accuracy": Metric("Unknown accuracy", "Share of the images of unknown classes that were rejected."),
     "per_class_accuracy": Metric("Per-class accuracy", "Mean recall over the classes, 'unknown' counted as one more."),
     "closed_accuracy": Metric(
@@ -58,9 +63,7 @@ METRICS: dict[str, Metric] = {
     "oscr": Metric(
         "OSCR", "Area under correct-and-accepted share of known images against accepted share of unknown ones."
     ),
-    "source_accuracy": Metric(
-        "Source accuracy", "Share named right of the source images that were kept from training."
-    ),
+    "source_accuracy": Metric("Source accuracy", "Share named right of the source images kept from training."),
     "leave_one_out_accuracy": Metric(
         "Leave-one-domain-out accuracy", "Mean accuracy on each source domain of a run trained on the others."
     ),

@@ -1,14 +1,16 @@
 """The families of random views by the names that a recipe's `views.name` may be."""
 
 from uda.errors import unknown_name
+from uda.ssl.differentiable import Differentiable
 from uda.ssl.medical_views import Histology, XRay
 from uda.ssl.random_views import Asymmetric, Contrast, Glyphs, Weak
 
-Family = type[Contrast] | type[Glyphs] | type[Weak] | type[Histology] | type[XRay]
+Family = type[Contrast] | type[Differentiable] | type[Glyphs] | type[Weak] | type[Histology] | type[XRay]
 
 RANDOM_VIEWS: dict[str, Family] = {
     "asymmetric": Asymmetric,
     "contrast": Contrast,
+    "differentiable": Differentiable,
     "glyph": Glyphs,
     "histology": Histology,
     "natural": Contrast,  # photographs: the name beside "histology" and "xray"

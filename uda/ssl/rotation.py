@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from uda.batch import Batch
 from uda.clock import Clock
@@ -41,9 +42,11 @@ class Rotation(Objective):
 
     form "all": every image is seen in all four; the upright quarter is shared with the supervised loss. form "one": in
     one, so that it costs no more than the supervised loss alone; it is upright with probability β + (1 − β)/4, β being
-    `upright` (None: the 0.9 of JiGen's puzzles), and `views.ordered` says which ones are.
-    head "linear" stands on the pooled features; "block" is a residual block on the unpooled map and a cosine classifier
-    (Gidaris et al., ICCV 2019, section 4.1), for backbones that give a map.
+    `upright` (None: the 0.9 of JiGen's puzzles), and `views.ordered` says which ones are. form "quarters": in one,
+    which is the same throughout each quarter of the batch (as in the library mimicry's SSGAN).
+    head "linear" stands on the pooled features; "spectral" is linear and has spectral norm 1, as all of an SSGAN's
+    discriminator has; "block" is a residual block on the unpooled map and a cosine classifier (Gidaris et al., ICCV
+    2019, section 4.1), for backbones that give a map.
     """
 
     name: ClassVar[str] = "rotation"
@@ -55,16 +58,18 @@ class Rotation(Objective):
         encoder: Encoder,
         info: Info,
         *,
-        form: Literal["all", "one"] = "all",
+        form: Literal["all", "one", "quarters"] = "all",
         upright: Fraction | None = None,
-        head: Literal["linear", "block"] = "linear",
+        head: Literal["linear", "spectral", "block"] = "linear",
     ):
         super().__init__(encoder, info)
-        if form == "all":
+        if form != "one":
             refuse_options(type(self), "form=one", upright=upright)
         self.form, self.upright = form, _UPRIGHT if upright is None else upright
         self.on_map = head == "block"
         self.head = ResidualHead(_channels(encoder, info), 4) if self.on_map else nn.Linear(encoder.dim, 4)
+        if head == "spectral":
+            spectral_norm(self.head)
 
     def encode(self, encoder: Encoder, views: Views) -> Tensor:
         """Return what the head stands on: pooled features (V, D), or the map (V, C, h, w)."""
@@ -75,11 +80,14 @@ class Rotation(Objective):
         return encoder.pool(features) if self.on_map else features
 
     def views(self, batch: Batch, clock: Clock) -> Views:
-        """Turns of the task's own view: (4B, 3, S, S), upright quarter first; form "one": (B, 3, S, S)."""
+        """Turns of the task's own view: (4B, 3, S, S), upright quarter first; other forms: (B, 3, S, S)."""
         images = self.info.augment(batch, clock)
         if self.form == "all":
             turned, turns = rotate_four_ways(images)
             return Views(turned, targets=turns, plain=slice(0, len(batch)))
+        if self.form == "quarters":
+            turns = torch.arange(len(batch), device=images.device) * 4 // len(batch)
+            return Views(rotate_each(images, turns), targets=turns, ordered=turns == 0)
         draws = uniform(clock.seed, clock.step, batch.index, f"rotation/{batch.domain}", 2)
         turns = torch.where(draws[:, 0] < self.upright, 0, (draws[:, 1] * 4).long())
         return Views(rotate_each(images, turns), targets=turns, ordered=turns == 0)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from uda.errors import unknown_name
-from uda.tasks import dg, fewshot, imbalance, pretrain, probe, robustness, unida
+from uda.tasks import dg, fewshot, gan, imbalance, pretrain, probe, robustness, unida
 
 METHODS: dict[str, dict[str, type]] = {
     "unida": unida.METHODS,
@@ -13,6 +13,7 @@ METHODS: dict[str, dict[str, type]] = {
     "robustness": robustness.METHODS,
     "fewshot": fewshot.METHODS,
     "imbalance": imbalance.METHODS,
+    "gan": gan.METHODS,
 }
 
 

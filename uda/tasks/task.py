@@ -1,7 +1,7 @@
 """The contract of a task: what the one training loop needs to know of it."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -18,7 +18,7 @@ class Task(nn.Module):
     "lr_scale" multiplies the recipe's rate.
     """
 
-    turns: ClassVar[tuple[str, ...]] = ("all",)
+    turns: tuple[str, ...] = ("all",)
     metric_names: tuple[str, ...] = ()
 
     def streams(self) -> Mapping[str, Stream]:

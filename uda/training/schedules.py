@@ -16,6 +16,11 @@ def cosine(clock: Clock) -> float:
     return 0.5 * (1 + math.cos(math.pi * clock.progress))
 
 
+def linear(clock: Clock) -> float:
+    """From 1 to 0 in a straight line, as GANs are trained (Miyato et al., ICLR 2018, section 4)."""
+    return 1.0 - clock.progress
+
+
 def constant(clock: Clock) -> float:
     """Always 1."""
     return 1.0
@@ -29,6 +34,7 @@ def step(clock: Clock) -> float:
 SCHEDULES: dict[str, Callable[[Clock], float]] = {
     "inverse": inverse,
     "cosine": cosine,
+    "linear": linear,
     "constant": constant,
     "step": step,
 }
