@@ -61,7 +61,7 @@ def test_both_arms_are_paired_over_the_same_episodes(finished: Path) -> None:
     difference = metrics_of(finished)["difference"]
     assert difference["against"] == "cosine"
     entry = difference["metrics"]["novel_accuracy_1"]
-    assert entry["ci95_kind"] == "bootstrap over test images"
+    assert entry["ci95_kind"] == "bootstrap over episodes"
     low, high = entry["ci95"]
     assert low <= entry["mean"] <= high
 
@@ -136,3 +136,63 @@ def test_a_folder_that_does_not_say_what_is_novel(
     assert (
         "give a folder with base/ and novel/, a --target with other classes, or data.novel=N" in capsys.readouterr().err
     )
+
+
+def test_novel_classes_of_another_domain_with_the_same_names(classes: Path, tmp_path: Path) -> None:
+    names = ("ant", "bee", "cow", "doe")
+    sketches = draw_classes(tmp_path / "sketches", dict.fromkeys(names, 9), noise=60)
+    own = ("data.novel=2", "episodes.ways=2", "episodes.shots=[2]")
+    flags = ("--target", sketches, "--method", "prototypical", "--batch-size", 8)
+    more = (*own, "method.train_ways=2", "method.train_shots=2")
+    assert learn(classes / "data" / "base", tmp_path / "run", *more, steps=1, flags=flags) == 0
+    content = metrics_of(tmp_path / "run")
+    assert (content["classes"], content["novel_classes"]) == (["ant", "bee"], ["cow", "doe"])
+    # Prototypical networks learn distances, and are tested by them.
+    assert content["metrics"]["novel_accuracy_2"] == content["by_classifier"]["2"]["euclidean"]["accuracy"]
+
+
+def test_the_arm_without_objectives_goes_without_their_unlabelled_images(classes: Path, tmp_path: Path) -> None:
+    flags = ("--unlabelled", classes / "more", "--objective", "rotation", "--compare")
+    own = ("episodes.shots=[2]", "episodes.queries=1")
+    assert learn(classes / "data", tmp_path / "run", *own, steps=1, flags=flags) == 0
+    assert metrics_of(tmp_path / "run" / "baseline")["images"]["unlabelled"] == 0
+    page = read((tmp_path / "run" / "summary.html").read_text(encoding="utf-8"))
+    assert "Novel classes, 2-shot" in " ".join(page.text)  # there is no 1-shot figure to show first
+
+
+def test_features_as_they_come_have_no_accuracy_on_base_classes(classes: Path, tmp_path: Path) -> None:
+    assert learn(classes / "data", tmp_path / "run", steps=0, flags=("--method", "cosine")) == 0
+    assert metrics_of(tmp_path / "run")["metrics"]["base_accuracy"] is None
+
+
+def test_an_unreadable_image_that_episodes_need_is_found_before_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw_classes(tmp_path / "data" / "base", dict.fromkeys(("ant", "bee"), 8))
+    draw_classes(tmp_path / "data" / "novel", dict.fromkeys(("elk", "fox", "gnu"), 8))  # 5 shots and 3 queries
+    next((tmp_path / "data" / "novel" / "fox").iterdir()).write_bytes(b"no image")
+    assert learn(tmp_path / "data", tmp_path / "run", flags=("--method", "cosine")) == 2
+    assert "need 3 classes with 8 images each, and there are 2" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_training_episodes_are_of_images_that_are_not_held_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw_classes(tmp_path / "data" / "base", dict.fromkeys(("ant", "bee"), 10))  # one of each is held out
+    draw_classes(tmp_path / "data" / "novel", dict.fromkeys(("elk", "fox", "gnu"), 8))
+    flags, own = ("--method", "prototypical", "--batch-size", 20), ("method.train_ways=2", "method.train_shots=5")
+    assert learn(tmp_path / "data", tmp_path / "run", *own, flags=flags) == 2
+    said = capsys.readouterr().err
+    assert "need 2 base classes with 10 images each that are not held out, and there are 0" in said
+    assert "lower --batch-size, method.train_ways or method.train_shots" in said
+
+
+def test_weights_that_have_seen_the_novel_classes_are_named(classes: Path, tmp_path: Path) -> None:
+    source = classes / "data" / "base"
+    pretrain = ("--task", "pretrain", "--source", source, "--objective", "simclr", "--steps", 1, *SMALL)
+    assert command(*pretrain, "--out", tmp_path / "weights") == 0
+    flags = ("--weights", tmp_path / "weights", "--method", "cosine")
+    assert learn(source, tmp_path / "run", "data.novel=2", "episodes.ways=2", steps=0, flags=flags) == 0
+    text = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "learned from these very images, the novel classes among them" in text

@@ -148,6 +148,25 @@ def test_data_that_have_a_tail_of_their_own_are_taken_as_they_come(tmp_path: Pat
     content = metrics_of(tmp_path / "run")
     assert content["per_class"]["train_images"] == [16, 4]
     assert content["per_class"]["test_images"] == [4, 1]
+    # A probe of a single image would learn nothing of its class.
+    assert content["metrics"]["balancedness"] is None
+    assert content["metrics"]["probe_accuracy"] is None
+
+
+def test_weights_that_have_seen_what_is_tested_on_are_named(tmp_path: Path) -> None:
+    source = draw_classes(tmp_path / "own", {"apple": 20, "bird": 10})
+    first = ("--objective", "simclr", "--out", tmp_path / "weights")
+    assert command("--task", "pretrain", "--source", source, "--steps", 1, *first, *SMALL) == 0
+    second = ("--method", "ce", "--weights", tmp_path / "weights", "--out", tmp_path / "run")
+    assert command("--task", "imbalance", "--source", source, "--steps", 0, *SMALL, *second) == 0
+    told = "learned from these very images, those that are tested on among them"
+    assert told in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+
+
+def test_one_class_is_no_tail(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = draw_classes(tmp_path / "own", {"apple": 20})
+    assert command("--task", "imbalance", "--source", source, "--out", tmp_path / "run", *SMALL) == 2
+    assert "has one class, 'apple'; name a folder with at least two class folders" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
