@@ -65,6 +65,11 @@ def test_nothing_is_rejected_where_the_upper_side_is_hardly_unsure() -> None:
     assert otsu_or_none(np.full(5, 0.8), 0.3) == 0.8  # nothing to cut, and above what can be
 
 
+@pytest.mark.parametrize("values", [[0.3, 0.3], [0.0, 5e-324], [1e300, np.nextafter(1e300, np.inf)]])
+def test_scores_that_differ_by_rounding_are_not_cut(values: list[float]) -> None:
+    assert otsu(np.array(values), 0.5) == values[1]
+
+
 @given(scores, st.floats(0.01, 3))
 def test_a_rule_rejects_as_otsu_does_or_nothing(values: list[float], published: float) -> None:
     array = np.array(values)

@@ -19,7 +19,12 @@ def fixed(scores: np.ndarray, published: float) -> float:
 
 
 def otsu(scores: np.ndarray, published: float, bins: int = 256) -> float:
-    """Return the threshold with the largest between-class variance (Otsu, IEEE Trans. SMC 1979, equation 14)."""
+    """Return the threshold with the largest between-class variance (Otsu, IEEE Trans. SMC 1979, equation 14).
+
+    The largest score, which rejects nothing, where they differ by no more than rounding.
+    """
+    if np.ptp(scores) <= bins * np.spacing(np.abs(scores).max()):
+        return float(scores.max())
     counts, edges = np.histogram(scores, bins=bins)
     centers = (edges[:-1] + edges[1:]) / 2
     below = np.cumsum(counts)
