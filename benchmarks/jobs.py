@@ -45,12 +45,12 @@ def published_row(name: str, recipe: Any, wanted: Row) -> Row | None:
     """
     path = RESULTS / f"{name}.json"
     content = json.loads(path.read_text()) if path.is_file() else {}
-    rows = content["runs"] if _holds(recipe, content.get("recipe")) else []
+    rows = content["runs"] if holds(recipe, content.get("recipe")) else []
     return next((dict(row) for row in rows if all(row[key] == value for key, value in wanted.items())), None)
 
 
-def _holds(now: Any, then: Any) -> bool:
+def holds(now: Any, then: Any) -> bool:
     """Return whether everything that a recipe said then it says now."""
     if isinstance(now, dict) and isinstance(then, dict):
-        return all(key in now and _holds(now[key], value) for key, value in then.items())
+        return all(key in now and holds(now[key], value) for key, value in then.items())
     return bool(now == then)

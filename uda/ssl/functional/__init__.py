@@ -12,6 +12,7 @@ from uda.ssl.functional.consistency import jensen_shannon
 from uda.ssl.functional.contrastive import (
     hard_negative_nt_xent,
     info_nce,
+    k_positive_contrastive,
     margin_contrastive,
     n_pair,
     nce,
@@ -36,6 +37,7 @@ __all__ = [
     "hard_negative_one_vs_all",
     "info_nce",
     "jensen_shannon",
+    "k_positive_contrastive",
     "margin_contrastive",
     "n_pair",
     "nce",

@@ -124,6 +124,39 @@ def supervised_contrastive(
     return anchors.sum() / (count > 0).sum().clamp_min(1)
 
 
+def k_positive_contrastive(
+    query: Tensor,
+    key: Tensor,
+    queue: Tensor,
+    same: Tensor,
+    temperature: float,
+    positives: int | None,
+    generator: torch.Generator | None = None,
+    official: bool = False,
+) -> Tensor:
+    """Return the contrastive loss of queries with their own keys and k of a queue's keys of their class, mean over B.
+
+    Kang et al., "Exploring balanced feature spaces for representation learning", ICLR 2021, equation 2, over a queue.
+    query, key: (B, D), queue: (K, D), L2-normalized here, no gradient reaches the last two; same: (B, K) bool, which
+    keys of the queue are of the query's class. positives: k, drawn at random, the unused ones in no denominator; all
+    where there are fewer, or where it is None. official: as the released code has it, the first k of the queue, and the
+    unused ones stay in the denominator as if they were of other classes.
+    """
+    q = unit(query)
+    own = (q * unit(key.detach())).sum(1, keepdim=True) / temperature
+    others = products(q, unit(queue.detach())) / temperature
+    if positives is None:
+        used = same
+    elif official:
+        used = same & (same.cumsum(1) <= positives)
+    else:
+        used = _some(same, positives, generator)
+    among = others if official else others.masked_fill(same & ~used, _NEVER)
+    total = torch.cat([own, among], dim=1).logsumexp(1, keepdim=True)
+    drawn = (own - total)[:, 0] + torch.where(used, others - total, 0.0).sum(1)
+    return -(drawn / (used.sum(1) + 1)).mean()
+
+
 def nce(positive_logits: Tensor, negative_logits: Tensor, n_data: int, z: Tensor | float) -> Tensor:
     """Return the noise-contrastive estimate of a softmax over n_data rows: data against uniform noise.
 
