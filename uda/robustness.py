@@ -21,7 +21,6 @@ from uda.experiments.pool import TEST_SPLITS
 from uda.experiments.predict import InMemory
 from uda.experiments.robustness.estimate import report_seconds
 from uda.experiments.robustness.examination import (
-    Seen,
     baseline_of,
     check_autoattack,
     examined,
@@ -31,6 +30,7 @@ from uda.experiments.robustness.examination import (
 )
 from uda.experiments.robustness.outputs import content_of, tables, write_findings
 from uda.experiments.robustness.sample import corrupted_figure
+from uda.experiments.seen import Seen
 from uda.places import check_out, choose_device, progress_shown
 from uda.probes.robustness import ClassMapped, Examined, Findings, Subject, examine
 from uda.recipe import validated

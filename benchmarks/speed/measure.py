@@ -25,6 +25,18 @@ def take_turns(
     return seconds
 
 
+def seconds_a_step(step: Callable[[], object], steps: int, device: torch.device, uncounted: int = 1) -> float:
+    """Return the seconds of one of so many steps in a row, after some that are not counted."""
+    for _ in range(uncounted):
+        step()
+
+    def row() -> None:
+        for _ in range(steps):
+            step()
+
+    return timed(row, device) / steps
+
+
 def spread(values: Sequence[float]) -> dict[str, float]:
     """Return median and quartiles of at least two values, in four digits."""
     low, middle, high = statistics.quantiles(values, n=4, method="inclusive")

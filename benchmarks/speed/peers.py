@@ -1,6 +1,5 @@
 """Other packages on the same work: lightly's whole training loop, and scikit-learn's nearest neighbors."""
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -12,12 +11,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.common import CPU
-from benchmarks.speed.measure import ROUNDS, Row, ratio, spread, take_turns
+from benchmarks.speed.measure import ROUNDS, Row, ratio, seconds_a_step, spread, take_turns
 from benchmarks.speed.steps import STEPS, Case, Stored, recipe_of, task_of, whole_steps
 from uda.experiments.experiment import loop_options
 from uda.probes.knn import knn
 from uda.tasks.pretrain import Pretrain
-from uda.training.timing import wait_for
 
 _WAITING = 4  # batches that its workers have ready when its turn begins; they are not counted
 
@@ -87,14 +85,7 @@ def simclr_row(case: Case, device: torch.device, workers: int, rounds: int = ROU
         optimizer.step()
 
     def lightly_turn() -> None:
-        for _ in range(_WAITING + 1):
-            lightly_step()
-        wait_for(device)
-        started = time.perf_counter()
-        for _ in range(steps):
-            lightly_step()
-        wait_for(device)
-        theirs.append((time.perf_counter() - started) / steps)
+        theirs.append(seconds_a_step(lightly_step, steps, device, _WAITING + 1))
 
     ours = whole_steps(task, options, device, rounds, steps, lightly_turn)
     row: Row = {"row": "simclr against lightly", **vars(case), "workers": workers, "precision": options.precision}

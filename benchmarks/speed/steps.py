@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.common import CPU
-from benchmarks.speed.measure import ROUNDS, Row, ratio, spread
+from benchmarks.speed.measure import ROUNDS, Row, ratio, seconds_a_step, spread
 from uda.batch import Batch
 from uda.clock import Clock
 from uda.experiments.experiment import loop_options
@@ -182,13 +182,7 @@ def step_row(objective: str, case: Case, device: torch.device, rounds: int = ROU
     floors: list[float] = []
 
     def floor_turn() -> None:
-        floor()
-        wait_for(device)
-        started = time.perf_counter()
-        for _ in range(steps):
-            floor()
-        wait_for(device)
-        floors.append((time.perf_counter() - started) / steps)
+        floors.append(seconds_a_step(floor, steps, device))
 
     ours = whole_steps(task_of(objective, recipe, case, images), options, device, rounds, steps, floor_turn)
     row: Row = {"objective": objective, **vars(case), "precision": options.precision}

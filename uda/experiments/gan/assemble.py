@@ -11,11 +11,12 @@ from uda.clock import Clock
 from uda.datasets.cache import default_cache_dir
 from uda.datasets.packed import SquareImages
 from uda.datasets.sampling import spread
-from uda.datasets.streams import Images, Subset
+from uda.datasets.streams import Subset
 from uda.errors import UserError
 from uda.experiments.experiment import Settings
 from uda.experiments.parts import build_objectives, pixel_view, random_view, square
 from uda.experiments.pool import PoolLoaded
+from uda.experiments.seen import Seen
 from uda.nn.generator import check_size
 from uda.probes.extractor import CLASSIFIER, Extractor, find_extractor, trained_extractor
 from uda.probes.frozen import cached_passes
@@ -24,7 +25,7 @@ from uda.probes.linear import held_out_rows
 from uda.random import derived_seed
 from uda.recipe import GanRecipe
 from uda.ssl import Info, Objective
-from uda.ssl.views import NoAugmentation, OrGiven, to_bytes
+from uda.ssl.views import OrGiven
 from uda.tasks import find_method
 from uda.tasks.gan import Adversarial, GanData
 
@@ -97,22 +98,8 @@ def _extractor(
     known = rows[labels[rows] >= 0]
     tested = known[held_out_rows(torch.from_numpy(labels[known]), 0).numpy()]
     learned = np.setdiff1d(np.flatnonzero(labels >= 0), tested)
-    seen = _Plain(Subset(images, learned), pixel_view(recipe))
+    seen = Seen(Subset(images, learned), pixel_view(recipe))
     return trained_extractor(seen, labels[learned], report.extractor_size, device)
-
-
-@dataclass(frozen=True)
-class _Plain:
-    """Images as the discriminator sees them, (3, S, S) uint8."""
-
-    images: Images
-    view: NoAugmentation
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def batch(self, rows: np.ndarray) -> Tensor:
-        return to_bytes(self.view.plain(self.images.batch(rows)))
 
 
 def _real_features(
@@ -125,7 +112,7 @@ def _real_features(
 ) -> np.ndarray:
     """Return the extractor's features of real images as the discriminator sees them; kept in the cache."""
     view = pixel_view(recipe)
-    plain = _Plain(images, view)
+    plain = Seen(images, view)
 
     def compute(wanted: np.ndarray) -> Tensor:
         parts = np.array_split(rows[wanted], max(1, len(wanted) // 512))

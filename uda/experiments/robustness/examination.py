@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,26 +31,10 @@ from uda.probes.robustness import (
     Published,
 )
 from uda.sections import ExaminationRecipe
-from uda.ssl.views import NoAugmentation, to_bytes
 
 RESULT = "robustness.json"
 _COMPARED = 5000  # images of the training that scores on features compare with
 _OTHERS = 1000  # images of each other set
-
-
-@dataclass(frozen=True)
-class Seen:
-    """Stored squares as the model sees them in evaluation: (B, 3, S, S) uint8."""
-
-    images: Images
-    view: NoAugmentation
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def batch(self, rows: np.ndarray) -> Tensor:
-        """Return the evaluation views of those rows, in gray levels."""
-        return to_bytes(self.view.plain(self.images.batch(rows)))
 
 
 def plan_of(recipe: ExaminationRecipe, batch_size: int = 128) -> Plan:

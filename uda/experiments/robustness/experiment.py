@@ -37,7 +37,6 @@ from uda.experiments.robustness.classifier import (
 )
 from uda.experiments.robustness.estimate import time_lines
 from uda.experiments.robustness.examination import (
-    Seen,
     baseline_of,
     check_autoattack,
     corruption_names,
@@ -51,6 +50,7 @@ from uda.experiments.robustness.one_class import check_one_class, interval_of, w
 from uda.experiments.robustness.outputs import write_findings
 from uda.experiments.robustness.sample import corrupted_figure
 from uda.experiments.seed import page_frame, seed_frame
+from uda.experiments.seen import Seen
 from uda.nn.encoder import TimmEncoder, create_encoder
 from uda.probes.robustness import Examined, Findings, examine
 from uda.recipe import RobustnessRecipe
