@@ -9,7 +9,7 @@ from torchvision.transforms.v2 import functional as tv
 from uda.batch import Batch
 from uda.clock import Clock
 from uda.errors import UserError
-from uda.ssl import random_views
+from uda.ssl import pixels, random_views
 from uda.ssl.families import RANDOM_VIEWS, find_random_views
 from uda.ssl.medical_views import Histology
 from uda.ssl.pixels import crop_boxes
@@ -107,8 +107,9 @@ def test_what_is_zero_is_not_called(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> Tensor:
         raise AssertionError("called for nothing")
 
-    for name in ("color_jitter", "grayscale", "gaussian_blur", "solarize", "where_chosen"):
+    for name in ("color_jitter", "grayscale", "solarize", "where_chosen"):
         monkeypatch.setattr(random_views, name, refuse)
+    monkeypatch.setattr(pixels, "gaussian_blur", refuse)
     STILL(batch_of([0]), CLOCK, "a")
     with pytest.raises(AssertionError, match="for nothing"):
         replace(STILL, gray=1.0)(batch_of([0]), CLOCK, "a")

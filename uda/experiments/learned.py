@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import yaml
+from uda.layers import named_data, read_layer
 
 
 def learned_source(weights: str | None) -> str | None:
@@ -12,14 +12,9 @@ def learned_source(weights: str | None) -> str | None:
     """
     if weights in (None, "none"):
         return None
-    path = Path(str(weights))
+    path = Path(str(weights)).expanduser()
     recipe = (path if path.is_dir() else path.parent) / "recipe.yaml"
-    if not path.exists() or not recipe.is_file():
-        return None
-    content = yaml.safe_load(recipe.read_text(encoding="utf-8"))
-    data = content.get("data") if isinstance(content, dict) else None
-    source = data.get("source") if isinstance(data, dict) else None
-    return None if source is None else str(source)
+    return named_data([read_layer(recipe)])[0] if path.exists() and recipe.is_file() else None
 
 
 def same_source(weights: str | None, source: str | None) -> bool:

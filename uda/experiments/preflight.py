@@ -12,13 +12,14 @@ from uda.clock import Clock
 from uda.datasets.sampling import spread
 from uda.datasets.streams import Images, Subset
 from uda.ssl.objective import Objective
+from uda.tasks.gan import Adversarial
 from uda.tasks.supervised import Supervised
 from uda.tasks.unida import UniDA
 from uda.training.loop import LoopOptions, stream_batch_size
 from uda.training.timing import duration, seconds_per_step, timed
 from uda.wording import counted
 
-T = TypeVar("T", bound=UniDA | Supervised)
+T = TypeVar("T", bound=UniDA | Supervised | Adversarial)
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,9 @@ def for_each(count: int, what: str = "seeds") -> str:
     return f" for each of {count} {what}" if count > 1 else ""
 
 
-def copied_task(task: T) -> T:
-    """Return a copy to be trained and thrown away; the images are shared, for they do not change."""
-    return copy.deepcopy(task, {id(task.data): task.data})
+def copied_task(task: T, *shared: object) -> T:
+    """Return a copy to be trained and thrown away; the images are shared, and what else does not change."""
+    return copy.deepcopy(task, {id(part): part for part in (task.data, *shared)})
 
 
 def evaluations(options: LoopOptions) -> int:

@@ -12,13 +12,7 @@ FOLDS = 5
 
 def fold_of(labels: np.ndarray, folds: int = FOLDS) -> np.ndarray:
     """Return the fold of each image, (N,) in 0 … folds − 1, every class spread over them as evenly as it can be."""
-    order = permutation(len(labels), 0, 0, "folds")
-    order = order[np.argsort(labels[order], kind="stable")]
-    counts = np.bincount(labels)
-    rank = np.arange(len(labels)) - (np.cumsum(counts) - counts)[labels[order]]
-    found = np.empty(len(labels), dtype=np.int64)
-    found[order] = rank % folds
-    return found
+    return _place_in_class(labels, "folds") % folds
 
 
 def even_rows(labels: np.ndarray) -> np.ndarray | None:
@@ -28,12 +22,17 @@ def even_rows(labels: np.ndarray) -> np.ndarray | None:
     """
     counts = np.bincount(labels)
     least = counts[counts > 0].min(initial=len(labels))
-    if least < 2:
-        return None
-    order = permutation(len(labels), 0, 0, "even rows")
+    return np.flatnonzero(_place_in_class(labels, "even rows") < least) if least > 1 else None
+
+
+def _place_in_class(labels: np.ndarray, purpose: str) -> np.ndarray:
+    """Return the place of each image in a random order of its class, (N,) from 0."""
+    order = permutation(len(labels), 0, 0, purpose)
     order = order[np.argsort(labels[order], kind="stable")]
-    rank = np.arange(len(labels)) - (np.cumsum(counts) - counts)[labels[order]]
-    return np.sort(order[rank < least])
+    counts = np.bincount(labels)
+    places = np.empty(len(labels), dtype=np.int64)
+    places[order] = np.arange(len(labels)) - (np.cumsum(counts) - counts)[labels[order]]
+    return places
 
 
 def cross_fitted(features: Tensor, labels: np.ndarray, n_classes: int, folds: int = FOLDS) -> np.ndarray | None:

@@ -1,6 +1,5 @@
 """Families of strong views for medical images: what may differ between two pictures of one thing, and nothing else."""
 
-import math
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated
 
@@ -12,7 +11,7 @@ from uda.batch import Batch
 from uda.clock import Clock
 from uda.random import uniform
 from uda.ranges import Fraction, NotNegative, Positive, Share
-from uda.ssl.pixels import gaussian_blur, where_chosen
+from uda.ssl.pixels import random_blur, where_chosen
 from uda.ssl.random_views import Contrast
 from uda.ssl.stain import StainStatistics, image_statistics, right_angles, stain_jitter, template, to_template
 from uda.ssl.views import random_affine
@@ -68,7 +67,7 @@ class Histology:
             signed = 2 * draws[:, 9:15] - 1
             factors, shifts = (1 + signed[:, :3] * self.stain).clamp_min(0), signed[:, 3:] * self.stain_shift
             views = where_chosen(draws[:, 15] < self.jitter, stain_jitter, views, factors, shifts)
-        return _blurred(views, draws[:, 16:18], self.blur, self.sigma)
+        return random_blur(views, draws[:, 16], draws[:, 17], self.blur, self.sigma)
 
     def _crop(self) -> Contrast:
         mirror = 0.0 if self.turns else 0.5
@@ -114,17 +113,8 @@ class XRay:
             still = torch.full((len(batch), 5), 0.5, device=draws.device)
             moves = torch.cat([draws[:, :1], still], dim=1)
             views = random_affine(views, moves, self.degrees, (1.0, 1.0), 0.0, 0.0)
-        return _blurred(views, draws[:, 1:], self.blur, self.sigma)
+        return random_blur(views, draws[:, 1], draws[:, 2], self.blur, self.sigma)
 
     def _crop(self) -> Contrast:
         own = {name: getattr(self, name) for name in ("scale", "ratio", "flip", "brightness", "contrast", "jitter")}
         return Contrast(self.size, **own, saturation=0, hue=0, gray=0, sigma=self.sigma)
-
-
-def _blurred(views: Tensor, draws: Tensor, share: float, sigma: tuple[float, float]) -> Tensor:
-    """Blur a share of the views by a Gaussian of a random width; draws: (B, 2) uniform in [0, 1)."""
-    if not share:
-        return views
-    reach = min(views.shape[-1] - 1, math.ceil(3 * sigma[1]))
-    width = sigma[0] + draws[:, 1] * (sigma[1] - sigma[0])
-    return where_chosen(draws[:, 0] < share, gaussian_blur, views, width, reach=reach)

@@ -242,6 +242,18 @@ def gaussian_blur(images: Tensor, sigma: Tensor, reach: int) -> Tensor:
     return resample(images, *(_gaussian(sigma, reach, side) for side in images.shape[2:]))
 
 
+def random_blur(images: Tensor, chosen: Tensor, widths: Tensor, share: float, sigma: tuple[float, float]) -> Tensor:
+    """Blur a share of the images by Gaussians of random widths, cut off beyond 3 times the largest.
+
+    chosen, widths: (B,) uniform in [0, 1); sigma: the range of the standard deviation, in pixels. Nothing is computed
+    where the share is 0.
+    """
+    if not share:
+        return images
+    reach = min(images.shape[-1] - 1, math.ceil(3 * sigma[1]))
+    return where_chosen(chosen < share, gaussian_blur, images, sigma[0] + widths * (sigma[1] - sigma[0]), reach=reach)
+
+
 def _gaussian(sigma: Tensor, reach: int, side: int) -> Taps:
     offsets = torch.arange(-reach, reach + 1, device=sigma.device)
     places = (torch.arange(side, device=sigma.device)[:, None] + offsets).abs()

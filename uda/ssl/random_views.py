@@ -3,7 +3,6 @@
 What a view looks like is a hash of (seed, step, index, domain, the view's name): it does not depend on the batch.
 """
 
-import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,8 +23,8 @@ from uda.ssl.pixels import (
     BOX_DRAWS,
     color_jitter,
     crop_boxes,
-    gaussian_blur,
     grayscale,
+    random_blur,
     resized_crop,
     solarize,
     where_chosen,
@@ -91,10 +90,7 @@ class Contrast:
                 views = color_jitter(views, draws[:, 10:], jitter < self.jitter, *self._factors(draws[:, 6:10]))
             if self.gray:
                 views = where_chosen(gray < self.gray, grayscale, views)
-            if blur:
-                reach = min(side - 1, math.ceil(3 * self.sigma[1]))
-                sigma = self.sigma[0] + sigma * (self.sigma[1] - self.sigma[0])
-                views = where_chosen(blurred < blur, gaussian_blur, views, sigma, reach=reach)
+            views = random_blur(views, blurred, sigma, blur, self.sigma)
             return where_chosen(solar < inverted, solarize, views) if inverted else views
 
         with _one_thread_each(batch.images) as threads:

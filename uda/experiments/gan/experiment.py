@@ -1,6 +1,5 @@
 """Generative adversarial networks, as an experiment: images to paint, two players, and how alike the paintings are."""
 
-import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from uda.experiments.gan.assemble import Inputs, build_task, check_recipe, gan_d
 from uda.experiments.gan.outputs import beside_sections, seed_content, write_seed_outputs
 from uda.experiments.parts import batch_warnings, check_objectives
 from uda.experiments.pool import PoolFound, PoolLoaded, find_pool, load_pool
-from uda.experiments.preflight import evaluations, for_each
+from uda.experiments.preflight import copied_task, evaluations, for_each
 from uda.probes.extractor import CLASSIFIER, find_extractor
 from uda.recipe import GanRecipe
 from uda.report.page import Section
@@ -103,7 +102,7 @@ class GanExperiment(Experiment):
 def _expected_time(recipe: GanRecipe, task: Adversarial, settings: Settings) -> str:
     """Return how long training will take, from a few steps of a copy, and from measuring a few images."""
     options = loop_options(recipe, recipe.seeds[0], settings)
-    copied = copy.deepcopy(task, {id(task.data): task.data, id(task.yardstick): task.yardstick})
+    copied = copied_task(task, task.yardstick)
     step = seconds_per_step(copied, options, settings.device)
     few, looks = min(64, recipe.report.images), evaluations(options)
     images, _ = copied.sample(torch.arange(few), "time")
