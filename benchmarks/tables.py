@@ -11,6 +11,7 @@ from benchmarks.common import RESULTS, mean
 from benchmarks.formats import interval, listed, percent
 from benchmarks.gan_tables import painted
 from benchmarks.imbalance_page import FIGURE, figure, imbalance
+from benchmarks.medical_tables import histology
 from benchmarks.paired_tables import fewshot, generalization, robustness
 from benchmarks.ssl_page import page
 from benchmarks.unida_office_caltech10 import coverage, summary
@@ -24,6 +25,7 @@ PAIRED = (
     ("fewshot_tiny_imagenet", "", fewshot),
     ("imbalance_cifar", "", imbalance),
     ("gan_digits", "gan_cifar", painted),
+    ("medical_lung", "medical_one_image", histology),
 )
 ARMS = {"source_only": "source-only", "dance": "DANCE"}
 

@@ -1,0 +1,65 @@
+"""The tables of the study of in-domain pre-training on histology."""
+
+from typing import Any
+
+from benchmarks.common import mean
+from benchmarks.formats import interval, listed, percent
+from benchmarks.paired_tables import detectable
+
+FIGURES = ("linear_auroc", "linear_auroc_10", "linear_auroc_1", "knn_auroc", "linear_accuracy", "linear_ece")
+SHARE = "linear_auroc_10"
+
+
+def histology(result: dict[str, Any], one: dict[str, Any] | None) -> str:
+    """LC25000's lung images: what pre-training in the domain gains over the weights that it started from."""
+    recipe, summary = result["recipe"], result["summary"]
+    training, groups = recipe["training"], summary["groups"]
+    originals = ", ".join(f"{name} {own['groups']} of {own['images']}" for name, own in groups["per_class"].items())
+    lines = [
+        "### Histology, pre-trained in the domain",
+        "",
+        f"LC25000's lung images: {groups['groups']} originals ({originals}), the others copies of them, turned, "
+        f"mirrored or shifted; no split divides an original's copies ({groups['test_groups']} groups are tested on). "
+        f"`{recipe['encoder']['backbone']}` at {recipe['data']['image_size']} px, {training['steps']} steps of "
+        f"{training['batch_size']} images without labels, then a linear classifier on frozen features; seeds "
+        f"{listed(summary['seeds'])}. In percent; the difference to the weights that it started from is paired by seed "
+        "with its 95 % interval, and in brackets the smallest that so many seeds could have detected. Placebo: MoCo "
+        "with the views of other images as positives.",
+        "",
+        "| start | AUROC, all labels | 10 % | 1 % | kNN | accuracy | calibration error | 10 %: minus its start |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    gains = {(gain["start"], gain["against"]): gain["metrics"] for gain in summary["differences"]}
+    for arm in summary["starts"]:
+        gain = gains.get((arm["start"], arm["initial"]), {}).get(SHARE)
+        least = detectable(gain)
+        cells = " | ".join(percent(arm["metrics"][name]) for name in FIGURES)
+        lines.append(f"| {arm['start']} | {cells} | {interval(gain)}{f' [{least}]' if least else ''} |")
+    lines += ["", _leak(summary)]
+    return "\n".join(lines if one is None else [*lines, "", *_one_image(one)])
+
+
+def _leak(summary: dict[str, Any]) -> str:
+    """Return what the same probes say where the copies of an original stand on both sides of the split."""
+    starts = {arm["start"]: arm["metrics"] for arm in summary["starts"]}
+    said = []
+    for initial in dict.fromkeys(row["initial"] for row in summary["leak"]):
+        rows = [row["metrics"] for row in summary["leak"] if row["initial"] == initial]
+        figures = ", ".join(
+            f"{title} {percent(starts[initial][name])} → {percent(mean([row[name] for row in rows]))}"
+            for name, title in ((SHARE, "AUROC of 10 %"), ("knn_accuracy", "kNN accuracy"))
+        )
+        said.append(f"{initial}: {figures}")
+    return f"With the copies divided by a random split, as is often done, the plain weights say: {'; '.join(said)}."
+
+
+def _one_image(one: dict[str, Any]) -> list[str]:
+    """Return what pre-training on tiles of a single image comes to."""
+    said = [
+        f"{name}: AUROC {', '.join(percent(found['metrics'][figure]) for figure in FIGURES[:3])}"
+        for name, found in one["starts"].items()
+    ]
+    return [
+        f"From tiles of one image alone (scikit-image's immunohistochemistry, {one['steps']} steps, one seed; all "
+        f"labels, 10 %, 1 %): {'; '.join(said)}."
+    ]
