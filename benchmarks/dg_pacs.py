@@ -13,18 +13,16 @@ network that of `configs/dg/builtin.yaml`. Neither was tuned.
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.common import CPU, data_folder, mean, write_result
-from benchmarks.jobs import FAST, Row, kept, published_row, side_by_side
+from benchmarks.jobs import FAST, Row, kept, paired_gains, published_row, side_by_side
 from uda.experiments.dg.assemble import build_task, prepare_inputs, source_domains
 from uda.experiments.dg.domains import find_domains, load_domains
 from uda.experiments.experiment import loop_options
 from uda.layers import published_layers, replaced_objectives
-from uda.metrics import paired_difference
 from uda.recipe import DgRecipe, Tree, build_as
 from uda.training.checkpoint import Identity
 from uda.training.loop import train
@@ -100,10 +98,9 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
                 continue
             entry: dict[str, Any] = {"seeds": sorted(own)}
             entry |= {name: mean([row[name] for row in own.values()]) for name in FIGURES}
-            seeds = sorted(own.keys() & base.keys())
-            if arm != DEEPALL and seeds:
-                ours, theirs = ([of[seed]["accuracy"] for seed in seeds] for of in (own, base))
-                entry["gain"] = asdict(paired_difference(ours, theirs))
+            gains = paired_gains(own, base, ["accuracy"])
+            if arm != DEEPALL and gains:
+                entry["gain"] = gains["accuracy"]
             found.setdefault(domain, {})[arm] = entry
     return found
 

@@ -3,24 +3,23 @@
 python -m benchmarks.fewshot_tiny_imagenet    (about two hours on two CPU cores; goes on where it stopped)
 
 The question of Gidaris et al. (ICCV 2019) at a budget of minutes: 64 base classes of 60 images (Tiny-ImageNet, 64 px),
-20 novel ones, a small network from random weights, a cosine classifier alone, with rotation, with location, with both,
-and with rotation's placebo, three seeds. All arms of a seed share initial weights and batches, and all runs the same
-2,000 episodes. The last step counts; nothing was tuned on the novel classes.
+20 novel ones, a small network from random weights, a cosine classifier alone, with rotation, with location (and, as
+published, with the class of the patches), with both, and with the placebo of each, three seeds. All arms of a seed
+share initial weights and batches, and all runs the same 2,000 episodes. The last step counts; nothing was tuned on the
+novel classes.
 """
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.common import CPU, data_folder, mean, write_result
-from benchmarks.jobs import FAST, Row, kept, published_row, side_by_side
+from benchmarks.jobs import FAST, Row, kept, paired_gains, published_row, side_by_side
 from uda.experiments.experiment import loop_options
 from uda.experiments.fewshot.experiment import FewshotExperiment
 from uda.layers import published_layers, replaced_objectives
-from uda.metrics import paired_difference
 from uda.recipe import FewshotRecipe, Tree, build_as
 from uda.training.checkpoint import Identity
 from uda.training.loop import train
@@ -32,8 +31,10 @@ ARMS: dict[str, tuple[str, ...]] = {
     "rotation": ("rotation",),
     "location": ("location",),
     "both": ("rotation", "location"),
-    "placebo": ("placebo:rotation",),
+    "placebo:rotation": ("placebo:rotation",),
+    "placebo:location": ("placebo:location",),
 }
+OPTIONS: dict[str, Tree] = {"rotation": {"head": "block"}, "location": {"patch_class": 1.0}}
 SMALL: Tree = {
     "data": {"image_size": 64, "stored_size": 72},
     "encoder": {"backbone": "smallconv", "weights": "none"},
@@ -43,7 +44,7 @@ SMALL: Tree = {
 
 def recipe_of(arm: str) -> FewshotRecipe:
     """Return the recipe of an arm."""
-    objectives: Tree = {name: {"head": "block"} if "rotation" in name else {} for name in ARMS[arm]}
+    objectives: Tree = {name: OPTIONS[name.removeprefix("placebo:")] for name in ARMS[arm]}
     own: Tree = {"method": "cosine", "objectives": objectives}
     ends: Tree = {"data": {"source": str(data_folder("tiny_imagenet_fewshot"))}}
     quiet: Tree = {"training": {"evaluate_every": 0, "checkpoint_every": 0}}
@@ -66,7 +67,7 @@ def run(arm: str, seed: int, folder: Path) -> Row:
         }
         return which | {"metrics": task.last_metrics, "by_classifier": by_classifier}
 
-    return kept(folder / f"{arm}-{seed}.json", published_row(NAME, shared(), which), made)
+    return kept(folder / f"{arm}-{seed}.json".replace(":", "-"), published_row(NAME, shared(), which), made)
 
 
 def shared() -> dict[str, Any]:
@@ -80,19 +81,16 @@ def shared() -> dict[str, Any]:
 
 
 def summary(rows: Sequence[Row]) -> dict[str, Any]:
-    """Return every arm's means, and what it gains over none, paired by seed."""
+    """Return every arm's means, and what it gains over none and over its placebo, paired by seed."""
     by_arm = {arm: {row["seed"]: row["metrics"] for row in rows if row["arm"] == arm} for arm in ARMS}
     found: dict[str, Any] = {}
     for arm, own in by_arm.items():
         names = [name for metrics in list(own.values())[:1] for name in metrics]
         entry: dict[str, Any] = {"seeds": sorted(own)}
         entry["metrics"] = {name: mean([metrics[name] for metrics in own.values()]) for name in names}
-        seeds = sorted(own.keys() & by_arm[PLAIN].keys())
-        if arm != PLAIN and seeds:
-            entry["gain"] = {
-                name: asdict(paired_difference([own[s][name] for s in seeds], [by_arm[PLAIN][s][name] for s in seeds]))
-                for name in names
-            }
+        if arm != PLAIN:
+            entry["gain"] = paired_gains(own, by_arm[PLAIN], names)
+            entry["gain_over_placebo"] = paired_gains(own, by_arm.get(f"placebo:{arm}", {}), names)
         found[arm] = entry
     return found
 

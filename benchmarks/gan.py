@@ -19,7 +19,6 @@ curve of what is forgotten.
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -27,13 +26,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import CPU, data_folder, mean, write_result
-from benchmarks.jobs import Row, kept, published_row, side_by_side
+from benchmarks.jobs import Row, kept, paired_gains, published_row, side_by_side
 from uda.experiments.experiment import loop_options
 from uda.experiments.gan.assemble import build_task, check_recipe, gan_data, prepare_inputs
 from uda.experiments.gan.outputs import COLUMNS, label_counts, shown
 from uda.experiments.pool import find_pool, load_pool
 from uda.layers import published_layers, replaced_objectives
-from uda.metrics import paired_difference
 from uda.recipe import GanRecipe, Tree, build_as
 from uda.report.grid import grid
 from uda.training.checkpoint import Identity
@@ -151,15 +149,9 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
         }
         found[arm] = entry
     for other in (SNGAN, PLACEBO):
-        seeds = sorted(by_arm[SSGAN].keys() & by_arm[other].keys())
-        if seeds:
-            found[f"{SSGAN} minus {other}"] = {name: _gain(by_arm, other, name, seeds) for name in FIGURES}
+        gains = paired_gains(by_arm[SSGAN], by_arm[other], FIGURES)
+        found |= {f"{SSGAN} minus {other}": gains} if gains else {}
     return found
-
-
-def _gain(by_arm: Mapping[str, Mapping[int, Row]], other: str, name: str, seeds: Sequence[int]) -> Any:
-    ours, theirs = ([by_arm[arm][seed][name] for seed in seeds] for arm in (SSGAN, other))
-    return None if None in (*ours, *theirs) else asdict(paired_difference(ours, theirs))
 
 
 def main() -> None:

@@ -13,17 +13,16 @@ these test images. The images were re-saved as JPEG by their publisher.
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from benchmarks.common import CPU, data_folder, mean, write_result
-from benchmarks.jobs import FAST, Row, kept, published_row, side_by_side
+from benchmarks.jobs import FAST, Row, kept, paired_gains, published_row, side_by_side
 from uda.experiments.experiment import run as run_experiment
 from uda.experiments.imbalance.experiment import ImbalanceExperiment
 from uda.experiments.pretrain.experiment import PretrainExperiment
-from uda.metrics import paired_difference
 from uda.recipe import ImbalanceRecipe, PretrainRecipe, Tree, build_as
 from uda.tasks.imbalance import METHODS
 
@@ -160,10 +159,7 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
         if arm == other or not seeds:
             continue
         gain: dict[str, Any] = arm._asdict() | {"against": "random weights, no objective", "seeds": seeds}
-        for name in FIGURES:
-            ours, theirs = ([by_arm[each][seed][name] for seed in seeds] for each in (arm, other))
-            gain[name] = None if None in (*ours, *theirs) else asdict(paired_difference(ours, theirs))
-        gains.append(gain)
+        gains.append(gain | paired_gains(own, by_arm[other], FIGURES))
     listed = [arm._asdict() | {"seeds": sorted(by_arm[arm]), "metrics": means[arm]} for arm in sorted(by_arm)]
     return {"arms": listed, "curves": curves, "gains": gains}
 

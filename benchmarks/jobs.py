@@ -2,14 +2,16 @@
 
 import json
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.common import RESULTS
+from uda.metrics import paired_difference
 from uda.training.outputs import write_json
 
 Row = dict[str, Any]
@@ -54,3 +56,13 @@ def holds(now: Any, then: Any) -> bool:
     if isinstance(now, dict) and isinstance(then, dict):
         return all(key in now and holds(now[key], value) for key, value in then.items())
     return bool(now == then)
+
+
+def paired_gains(ours: Mapping[int, Row], theirs: Mapping[int, Row], names: Iterable[str]) -> dict[str, Any]:
+    """Return ours − theirs of each figure over the seeds that both have; null where one of them has no such figure."""
+    found: dict[str, Any] = {}
+    seeds = sorted(ours.keys() & theirs.keys())
+    for name in names if seeds else ():
+        left, right = ([rows[seed][name] for seed in seeds] for rows in (ours, theirs))
+        found[name] = None if None in (*left, *right) else asdict(paired_difference(left, right))
+    return found

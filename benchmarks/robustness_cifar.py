@@ -11,16 +11,14 @@ objects of Office-Caltech10, none of which CIFAR-10 has a class for; far is lung
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.common import CPU, data_folder, mean, write_result
-from benchmarks.jobs import FAST, Row, kept, published_row, side_by_side
+from benchmarks.jobs import FAST, Row, kept, paired_gains, published_row, side_by_side
 from uda.experiments.robustness.experiment import RobustnessExperiment
 from uda.layers import published_layers, replaced_objectives
-from uda.metrics import paired_difference
 from uda.recipe import RobustnessRecipe, Tree, build_as
 from uda.training.checkpoint import Identity
 
@@ -98,13 +96,7 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
             "metrics": {n: mean([metrics[n] for metrics in own.values()]) for n in names},
         }
     for other in (PLAIN, f"placebo:{ROTATION}"):
-        seeds = sorted(by_arm[ROTATION].keys() & by_arm[other].keys())
-        gains: dict[str, Any] = {}
-        for name in names if seeds else ():
-            ours, theirs = ([by_arm[arm][seed][name] for seed in seeds] for arm in (ROTATION, other))
-            if None not in (*ours, *theirs):
-                gains[name] = asdict(paired_difference(ours, theirs))
-        found[f"rotation minus {other}"] = gains
+        found[f"rotation minus {other}"] = paired_gains(by_arm[ROTATION], by_arm[other], names)
     return found
 
 
