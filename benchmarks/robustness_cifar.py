@@ -1,7 +1,7 @@
 """Auxiliary rotation on CIFAR-10 images: corruptions, attacks, other images and calibration, whichever way it goes.
 
-python -m benchmarks.robustness_cifar                  (about two hours on two CPU cores; goes on where it stopped)
-python -m benchmarks.robustness_cifar --adversarial    (the same after adversarial training, about as long again)
+python -m benchmarks.robustness_cifar                  (40 minutes on two CPU cores; goes on where it stopped)
+python -m benchmarks.robustness_cifar --adversarial    (the same after adversarial training, as long again)
 
 The paper's question (Hendrycks et al., NeurIPS 2019) at a budget of minutes: a small network from random weights, with
 rotation, without, and with rotation's placebo (the same views and head, random answers), three seeds. All arms of a
