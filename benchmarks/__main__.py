@@ -21,7 +21,7 @@ from benchmarks.speed.data import data_rows
 from benchmarks.speed.measure import ROUNDS, Row
 from benchmarks.speed.peers import knn_row, simclr_row
 from benchmarks.speed.scaling import clustering_rows, shape_rows
-from benchmarks.speed.steps import CASES, OBJECTIVES, overhead_row, step_row
+from benchmarks.speed.steps import CASES, OBJECTIVES, OPTIONS, option_row, overhead_row, step_row
 
 _WORSE = 1.1
 
@@ -36,6 +36,11 @@ def parts(device: torch.device, rounds: int, threads: int) -> dict[str, list[Cal
             lambda case=case, name=name: [step_row(name, case, device, rounds)]  # type: ignore[misc]
             for case in cases
             for name in OBJECTIVES
+        ],
+        "options": [
+            lambda case=case, name=name, value=value: [option_row(case, name, value, device, rounds)]  # type: ignore[misc]
+            for case in cases
+            for name, value in OPTIONS[device.type]
         ],
         "peers": [
             *(lambda case=case: [simclr_row(case, device, workers, rounds)] for case in cases),
@@ -68,7 +73,7 @@ def main() -> int:
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--part", nargs="+", default=["loop", "steps", "peers", "data", "scaling"])
+    parser.add_argument("--part", nargs="+", default=["loop", "steps", "options", "peers", "data", "scaling"])
     parser.add_argument("--check", action="store_true", help="compare steps with the committed result")
     flags = parser.parse_args()
     torch.set_num_threads(flags.threads)

@@ -5,4 +5,4 @@
 # (pip install -e '.[test,bench]' brings them all).
 set -e
 python -m pytest -q -m cuda tests
-python -m benchmarks --device cuda --rounds 7 --part loop steps scaling peers
+python -m benchmarks --device cuda --rounds 7 --part loop steps options scaling peers

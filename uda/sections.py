@@ -270,6 +270,7 @@ class TrainingRecipe(Section):
     checkpoint_every: int = Field(500, ge=0)
     precision: Literal["auto", "no", "bf16"] = "auto"
     channels_last: bool = True
+    compile: bool = False  # the backbone's forward pass, by torch.compile; a run resumed may differ in the last bits
 
     @property
     def rate(self) -> float:

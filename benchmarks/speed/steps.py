@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +34,8 @@ from uda.tasks.pretrain import Pool, Pretrain, SelfSupervised
 from uda.tasks.task import Task
 from uda.tasks.unida import UnidaData
 from uda.training.checkpoint import Identity
-from uda.training.loop import LoopOptions, create_optimizers, place, train
+from uda.training.device import place
+from uda.training.loop import LoopOptions, create_optimizers, train
 from uda.training.timing import wait_for
 
 DANCE = "dance"
@@ -54,6 +56,10 @@ class Case:
 CASES = {
     "cpu": (Case("resnet18", 32, 32, 64), Case("tf_efficientnet_lite0", 224, 256, 16, 128)),
     "cuda": (Case("resnet50", 224, 256, 256, 4096), Case("resnet18", 32, 32, 512, 8192)),
+}
+OPTIONS = {  # of the training, and other values than the default's
+    "cpu": (("compile", True), ("precision", "bf16"), ("channels_last", False)),
+    "cuda": (("compile", True), ("precision", "no"), ("channels_last", False)),
 }
 STEPS = {"cpu": 2, "cuda": 20}  # a round; on a GPU the loop reads its losses back every 20 steps
 
@@ -102,7 +108,7 @@ def task_of(objective: str, recipe: Recipe, case: Case, images: Stored) -> Task:
 
 def floor_of(task: Task, options: LoopOptions, device: torch.device) -> Callable[[], None]:
     """Return one step of a task whose views are made now, once, in plain torch."""
-    place(task, options, device)
+    place(task, device, options.channels_last, options.compile)
     optimizers = create_optimizers(task, options)
     clock = Clock(0, options.steps, options.seed, 1, 1)
     batches = {name: stream.batch(0).to(device) for name, stream in task.streams().items()}
@@ -189,6 +195,27 @@ def step_row(objective: str, case: Case, device: torch.device, rounds: int = ROU
     row |= {"ms": spread([1000 * s for s in ours]), "floor_ms": spread([1000 * s for s in floors])}
     row |= {"times_the_floor": ratio(ours, floors)}
     return row
+
+
+def option_row(case: Case, name: str, value: Any, device: torch.device, rounds: int = ROUNDS) -> Row:
+    """Return how many times as long a step of SimCLR takes with one option of the training set otherwise.
+
+    Both have their views already: what an option changes are the passes.
+    """
+    images, settings = Stored(case.stored, case.stored_size, device), replace(CPU, device=device)
+
+    def step_of(extra: Tree) -> Callable[[], None]:
+        recipe = recipe_of("simclr", case, extra)
+        return floor_of(task_of("simclr", recipe, case, images), loop_options(recipe, 0, settings), device)
+
+    steps = {"default": step_of({}), "changed": step_of({"training": {name: value}})}
+    seconds: dict[str, list[float]] = {which: [] for which in steps}
+    for _ in range(rounds):
+        for which, step in steps.items():
+            seconds[which].append(seconds_a_step(step, STEPS[device.type], device))
+    row: Row = {"option": name, "value": value, **vars(case)}
+    row |= {f"{which}_ms": spread([1000 * s for s in spent]) for which, spent in seconds.items()}
+    return row | {"times_the_default": ratio(seconds["changed"], seconds["default"])}
 
 
 def overhead_row(device: torch.device, rounds: int = ROUNDS) -> Row:

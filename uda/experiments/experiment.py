@@ -267,6 +267,7 @@ def loop_options(recipe: Recipe, seed: int, settings: Settings) -> LoopOptions:
         progress=settings.progress,
         clip_norm=training.clip_norm,
         nesterov=training.nesterov,
+        compile=training.compile,
     )
 
 

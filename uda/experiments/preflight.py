@@ -15,7 +15,8 @@ from uda.ssl.objective import Objective
 from uda.tasks.gan import Adversarial
 from uda.tasks.supervised import Supervised
 from uda.tasks.unida import UniDA
-from uda.training.loop import LoopOptions, stream_batch_size
+from uda.training.device import images_drawn
+from uda.training.loop import LoopOptions
 from uda.training.timing import duration, seconds_per_step, timed
 from uda.wording import counted
 
@@ -68,7 +69,7 @@ def supervised_time(
     images: what evaluations look at, and at: what they are called; learning: steps in which objectives do, None: all.
     """
     streams = task.streams().values()
-    seen, available = sum(map(stream_batch_size, streams)), sum(len(stream.images) for stream in streams)
+    seen, available = sum(map(images_drawn, streams)), sum(len(stream.images) for stream in streams)
     steps = range(options.steps if learning is None else learning)
     clocks = (Clock(step, options.steps, options.seed, seen, available) for step in steps)
     looks = [

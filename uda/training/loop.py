@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from torch import Tensor
 from torch.optim import Optimizer
 from tqdm import tqdm
@@ -24,6 +23,7 @@ from uda.errors import UserError
 from uda.random import derived_seed
 from uda.tasks.task import Task
 from uda.training.checkpoint import Identity, load_checkpoint, save_checkpoint, saved_steps
+from uda.training.device import create_accelerator, device_errors_named, images_drawn, place
 from uda.training.history import History
 from uda.training.optimizers import create_optimizer, set_lr
 from uda.training.prefetch import Prefetch
@@ -51,6 +51,7 @@ class LoopOptions:
     clip_norm: float = 0.0
     batch_setting: str = "--batch-size"
     nesterov: bool = True
+    compile: bool = False
     select: str = ""  # the column of the history whose best evaluation is kept (`uda.training.selected`); "": none
 
 
@@ -64,12 +65,13 @@ def train(
     """Train `task` to the last step, writing history and checkpoints below `out`; return the last step's metrics.
 
     With `resume` it goes on from the newest checkpoint and ends with the numbers of the run that was never stopped.
-    Raises UserError for a loss that is not finite, a full disk or a full GPU, and Interrupted after Ctrl-C.
+    Raises UserError for a loss that is not finite, a full disk or GPU and a backbone that cannot be compiled, and
+    Interrupted after Ctrl-C.
     """
     out.mkdir(parents=True, exist_ok=True)
     accelerator = create_accelerator(options.precision, device)
     streams = task.streams()
-    with memory_errors_named(streams, options.batch_setting):
+    with device_errors_named(streams, options.batch_setting):
         return _train(task, streams, options, out, identity, device, resume, accelerator)
 
 
@@ -83,7 +85,7 @@ def _train(
     resume: bool,
     accelerator: Accelerator,
 ) -> dict[str, float | None]:
-    place(task, options, device)
+    place(task, device, options.channels_last, options.compile)
     optimizers = create_optimizers(task, options)
     checkpoints = out / "checkpoint"
     history = History(out / "history.csv", task.metric_names)
@@ -95,7 +97,7 @@ def _train(
     selected = Selected(out, options.select, history, identity) if options.select else None
     if selected is not None:
         selected.cut(done)
-    seen = sum(stream_batch_size(stream) for stream in streams.values())
+    seen = sum(images_drawn(stream) for stream in streams.values())
     available = sum(len(stream.images) for stream in streams.values())
     # Reading one value back is free on a CPU; on a GPU it would make every step wait for the device.
     flush_every = 1 if device.type == "cpu" else 20
@@ -150,22 +152,10 @@ def _train(
     return metrics
 
 
-def stream_batch_size(stream: Stream) -> int:
-    """Return how many images a stream draws in a step."""
-    return len(stream.sampler(0))
-
-
 def learning_rate_factor(options: LoopOptions, clock: Clock) -> float:
     """Return the schedule's factor of this step, with a linear warm-up over the first steps if asked for."""
     warmup = min(1.0, (clock.step + 1) / options.warmup_steps) if options.warmup_steps else 1.0
     return warmup * SCHEDULES[options.schedule](clock)
-
-
-def place(task: Task, options: LoopOptions, device: torch.device) -> None:
-    """Bring a task to its device, in the layout that the options ask for."""
-    task.to(device)
-    if options.channels_last:
-        task.to(memory_format=torch.channels_last)
 
 
 def create_optimizers(task: Task, options: LoopOptions) -> dict[str, Optimizer]:
@@ -246,25 +236,6 @@ def _diverged(what: str, step: int, lr: float, checkpoints: Path) -> UserError:
         f"{what} at step {step}; {last}: start anew with a learning rate below {lr:.3g} (--set training.lr=…) or "
         "without mixed precision (--set training.precision=no), and another --out"
     )
-
-
-def create_accelerator(precision: str, device: torch.device) -> Accelerator:
-    """Return accelerate's wrapper for this run; the one before in this process may have had other settings."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(mixed_precision=precision, cpu=device.type == "cpu")
-
-
-@contextmanager
-def memory_errors_named(streams: Mapping[str, Stream], setting: str) -> Iterator[None]:
-    """Turn a GPU that is full into the batch size that was tried and the setting that halves it."""
-    try:
-        yield
-    except torch.cuda.OutOfMemoryError as error:
-        tried = max(stream_batch_size(stream) for stream in streams.values())
-        raise UserError(
-            f"the GPU's memory does not hold a step of {tried} images of each domain; start anew with "
-            f"`{setting} {max(2, tried // 2)}` or a smaller --image-size, and another --out"
-        ) from error
 
 
 def _due(step: int, every: int) -> bool:

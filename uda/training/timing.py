@@ -8,15 +8,8 @@ import torch
 
 from uda.clock import Clock
 from uda.tasks.task import Task
-from uda.training.loop import (
-    LoopOptions,
-    create_accelerator,
-    create_optimizers,
-    memory_errors_named,
-    move,
-    place,
-    stream_batch_size,
-)
+from uda.training.device import create_accelerator, device_errors_named, images_drawn, place
+from uda.training.loop import LoopOptions, create_optimizers, move
 from uda.wording import counted
 
 _MOMENTS = (0.25, 0.75)  # of the run, for some methods do more in its second half
@@ -31,10 +24,10 @@ def seconds_per_step(task: Task, options: LoopOptions, device: torch.device, pat
     loop reads ahead. The task's weights change and so does torch's random state: give a copy, and restore that.
     Raises UserError where the GPU's memory does not hold a step.
     """
-    place(task, options, device)
+    place(task, device, options.channels_last, options.compile)
     optimizers, streams = create_optimizers(task, options), task.streams()
     accelerator = create_accelerator(options.precision, device)
-    seen = sum(stream_batch_size(stream) for stream in streams.values())
+    seen = sum(images_drawn(stream) for stream in streams.values())
     available = sum(len(stream.images) for stream in streams.values())
 
     def step_at(moment: float) -> float:
@@ -48,7 +41,7 @@ def seconds_per_step(task: Task, options: LoopOptions, device: torch.device, pat
     task.train()
     rounds: list[list[float]] = []
     started = time.perf_counter()
-    with memory_errors_named(streams, options.batch_setting):
+    with device_errors_named(streams, options.batch_setting):
         while len(rounds) < _ROUNDS and (not rounds or time.perf_counter() - started < patience):
             rounds.append([step_at(moment) for moment in _MOMENTS])
     measured = rounds[1:] or rounds
