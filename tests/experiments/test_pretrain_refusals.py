@@ -10,7 +10,7 @@ from tests.experiments.pretraining import pretrain
 from tests.tiny import draw_classes
 from uda.errors import UserError
 from uda.experiments import EXPERIMENTS
-from uda.experiments.parts import batch_warnings
+from uda.experiments.parts import training_warnings
 from uda.recipe import PretrainRecipe, build_as
 
 
@@ -132,7 +132,17 @@ def test_batches_that_do_not_suit_the_objective_are_named(
     objective: str, size: int, n_images: int, sentences: list[str]
 ) -> None:
     recipe = recipe_of({"objectives": [objective], "training": {"batch_size": size}})
-    assert batch_warnings(recipe, n_images) == sentences
+    assert training_warnings(recipe, n_images) == sentences
+
+
+@pytest.mark.parametrize(("steps", "warns"), [(0, False), (50, True), (100, True), (101, False)])
+def test_a_warm_up_that_outlasts_the_training_is_named(steps: int, warns: bool) -> None:
+    recipe = recipe_of({"objectives": ["rotation"], "training": {"steps": steps, "warmup_steps": 100}})
+    sentence = (
+        f"the learning rate warms up over 100 steps and training ends after {steps}, before it is reached; set "
+        f"training.warmup_steps={steps // 10}"
+    )
+    assert training_warnings(recipe, 1000) == ([sentence] if warns else [])
 
 
 def test_the_command_warns_of_a_batch_larger_than_the_folder(photos: Path, tmp_path: Path, capsys: Any) -> None:

@@ -114,9 +114,15 @@ def check_objectives(recipe: Recipe, given: Need, where: str) -> None:
         check_needs(find_objective(name), given, where, OBJECTIVES.values())
 
 
-def batch_warnings(recipe: Recipe, n_images: int) -> list[str]:
-    """Return a sentence for each way in which batches do not suit the objectives, which see n_images."""
-    size, found = recipe.training.batch_size, []
+def training_warnings(recipe: Recipe, n_images: int) -> list[str]:
+    """Return a sentence for each way in which the training does not suit the objectives, which see n_images."""
+    training, found = recipe.training, []
+    size = training.batch_size
+    if 0 < training.steps <= training.warmup_steps:
+        found.append(
+            f"the learning rate warms up over {training.warmup_steps} steps and training ends after {training.steps}, "
+            f"before it is reached; set training.warmup_steps={training.steps // 10}"
+        )
     if recipe.objectives and size > n_images:
         found.append(
             f"a batch of {size} holds some of the {n_images} images more than once; give --batch-size {n_images} or "

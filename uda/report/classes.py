@@ -47,7 +47,7 @@ def class_shapes(names: Sequence[str], counts: np.ndarray, arms: Arms) -> bytes:
     """Return a disk an arm: a class is a direction, its accuracy the way from the center, its mean a dashed circle.
 
     Clockwise from above, the most frequent class first; each arm has a class with an accuracy. A space that is balanced
-    fills its circle; one that is not has a dent where classes are rare.
+    fills its circle; one that is not has a dent where classes are rare. Classes that were not tested are hatched.
     """
     order, n = by_frequency(counts), len(counts)
     angles = 2 * np.pi * np.arange(n) / n
@@ -60,6 +60,8 @@ def class_shapes(names: Sequence[str], counts: np.ndarray, arms: Arms) -> bytes:
         ax.set_theta_zero_location("N")
         ax.set_theta_direction(-1)
         ax.bar(angles, values, width=2 * np.pi / n, color=color, alpha=0.45, edgecolor="white", linewidth=0.6)
+        untested = np.isnan(accuracies[order])
+        ax.bar(angles[untested], 100, width=2 * np.pi / n, color="none", edgecolor="#B9C0C7", hatch="////", linewidth=0)
         around = np.linspace(0, 2 * np.pi, 200)
         ax.plot(around, np.full(200, 100 * np.nanmean(accuracies)), color="black", linestyle="--")
         ax.set_ylim(0, 100)

@@ -22,7 +22,7 @@ from uda.experiments.dg.outputs import activations_section, seed_content, write_
 from uda.experiments.dg.preflight import expected_time
 from uda.experiments.dg.selection import check_folds, fit
 from uda.experiments.experiment import Experiment, SeedResult, Settings
-from uda.experiments.parts import batch_warnings, check_objectives, given_by
+from uda.experiments.parts import check_objectives, given_by, training_warnings
 from uda.nn.encoder import create_encoder
 from uda.recipe import DgRecipe
 from uda.report.page import Section
@@ -61,7 +61,7 @@ class DgExperiment(Experiment):
         method(encoder, 2, **recipe.method_options)
         given = Need.INDEX | Need.PIXELS | given_by(encoder) | (Need.NOTHING if recipe.adapt else Need.LABELS)
         check_objectives(recipe, given, f"task 'dg' with backbone '{recipe.encoder.backbone}'")
-        warnings = [*found.warnings, *batch_warnings(recipe, sum(map(len, found.sources)))]
+        warnings = [*found.warnings, *training_warnings(recipe, sum(map(len, found.sources)))]
         if recipe.adapt:
             warnings.append("images of the held-out domain are learned from (adapt=true): this is adaptation")
         return replace(found, warnings=tuple(warnings))

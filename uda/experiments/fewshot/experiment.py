@@ -24,12 +24,12 @@ from uda.experiments.fewshot.assemble import (
 from uda.experiments.fewshot.images import Found, Loaded, find_classes, labels_of, load_classes
 from uda.experiments.learned import same_source
 from uda.experiments.parts import (
-    batch_warnings,
     check_moves,
     check_objectives,
     check_sizes,
     given_by,
     thumbnails,
+    training_warnings,
     write_backbone,
 )
 from uda.experiments.preflight import for_each, supervised_time
@@ -75,7 +75,7 @@ class FewshotExperiment(Experiment):
         labels = Need.NOTHING if recipe.data.unlabelled else Need.LABELS
         given = Need.INDEX | Need.PIXELS | labels | given_by(encoder)
         check_objectives(recipe, given, f"task 'fewshot' with backbone '{recipe.encoder.backbone}'")
-        warnings = [*found.warnings, *batch_warnings(recipe, len(found.base))]
+        warnings = [*found.warnings, *training_warnings(recipe, len(found.base))]
         if found.cut and same_source(recipe.encoder.weights, recipe.data.source):
             warnings.append(
                 "the weights were learned from these very images, the novel classes among them; pre-train on the base "

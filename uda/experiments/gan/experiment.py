@@ -11,7 +11,7 @@ from uda.errors import UserError
 from uda.experiments.experiment import Experiment, SeedResult, Settings, loop_options
 from uda.experiments.gan.assemble import Inputs, build_task, check_recipe, gan_data, label, prepare_inputs
 from uda.experiments.gan.outputs import beside_sections, seed_content, write_seed_outputs
-from uda.experiments.parts import batch_warnings, check_objectives
+from uda.experiments.parts import check_objectives, training_warnings
 from uda.experiments.pool import PoolFound, PoolLoaded, find_pool, load_pool
 from uda.experiments.preflight import copied_task, evaluations, for_each
 from uda.probes.extractor import CLASSIFIER, find_extractor
@@ -48,7 +48,7 @@ class GanExperiment(Experiment):
             title = "smallconv, to be trained on the real images' classes"
         real = min(report.images, len(found.table))
         line = f"measured by: {title}, on {counted(real, 'real image')} and {report.images} generated ones"
-        warnings = (*found.warnings, *batch_warnings(recipe, len(found.table)))
+        warnings = (*found.warnings, *training_warnings(recipe, len(found.table)))
         return replace(found, lines=(*found.lines, line), warnings=warnings)
 
     def load(self, found: PoolFound, recipe: GanRecipe, settings: Settings) -> PoolLoaded:

@@ -15,7 +15,7 @@ from uda.experiments.fitted import fit_classifier
 from uda.experiments.imbalance.assemble import Inputs, build_task, prepare_inputs, tailed_data
 from uda.experiments.imbalance.outputs import beside_sections, expected_time, seed_content, write_seed_outputs
 from uda.experiments.learned import same_source
-from uda.experiments.parts import batch_warnings, check_moves, check_objectives, check_sizes, given_by
+from uda.experiments.parts import check_moves, check_objectives, check_sizes, given_by, training_warnings
 from uda.experiments.pool import PoolFound, PoolLoaded, find_pool, load_pool
 from uda.experiments.tail import counts_line, cut, with_test
 from uda.nn.encoder import create_encoder
@@ -62,7 +62,7 @@ class ImbalanceExperiment(Experiment):
         find_method("imbalance", recipe.method["name"])(encoder, torch.ones(2), **recipe.method_options)
         given = Need.INDEX | Need.PIXELS | Need.LABELS | given_by(encoder)
         check_objectives(recipe, given, f"task 'imbalance' with backbone '{recipe.encoder.backbone}'")
-        return replace(found, warnings=(*found.warnings, *batch_warnings(recipe, len(found.table))))
+        return replace(found, warnings=(*found.warnings, *training_warnings(recipe, len(found.table))))
 
     def load(self, found: PoolFound, recipe: ImbalanceRecipe, settings: Settings) -> PoolLoaded:
         """Decode the images."""

@@ -14,7 +14,6 @@ from uda.errors import UserError
 from uda.experiments.content import accuracy_differences
 from uda.experiments.experiment import Experiment, SeedResult, Settings
 from uda.experiments.parts import (
-    batch_warnings,
     build_objectives,
     check_objectives,
     check_sizes,
@@ -23,6 +22,7 @@ from uda.experiments.parts import (
     square,
     starting_encoder,
     training_view,
+    training_warnings,
     write_backbone,
 )
 from uda.experiments.pool import PoolFound, PoolLoaded, find_pool, load_pool, usable_labels
@@ -88,7 +88,7 @@ class PretrainExperiment(Experiment):
         check_objectives(recipe, given, f"pre-training '{recipe.encoder.backbone}' on {found.table.name}")
         if find_method("pretrain", recipe.method["name"]).uses_labels and not labelled:
             raise UserError(f"{found.table.name} has no labels to learn from; give --method self_supervised")
-        crowded = [] if recipe.data.tiles else batch_warnings(recipe, len(found.table))
+        crowded = [] if recipe.data.tiles else training_warnings(recipe, len(found.table))
         warnings = (*found.warnings, *crowded)
         return replace(found, warnings=warnings)
 

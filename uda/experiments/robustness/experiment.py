@@ -17,12 +17,12 @@ from uda.errors import UserError
 from uda.experiments.content import accuracy_differences
 from uda.experiments.experiment import Experiment, SeedResult, Settings, loop_options
 from uda.experiments.parts import (
-    batch_warnings,
     check_moves,
     check_objectives,
     check_sizes,
     given_by,
     pixel_view,
+    training_warnings,
     write_backbone,
 )
 from uda.experiments.predict import predictions_table
@@ -92,7 +92,7 @@ class RobustnessExperiment(Experiment):
         find_method("robustness", recipe.method["name"])(encoder, 2, **recipe.method_options)
         given = Need.INDEX | Need.PIXELS | Need.LABELS | given_by(encoder)
         check_objectives(recipe, given, f"task 'robustness' with backbone '{recipe.encoder.backbone}'")
-        return replace(found, warnings=(*found.warnings, *batch_warnings(recipe, len(found.pool.table))))
+        return replace(found, warnings=(*found.warnings, *training_warnings(recipe, len(found.pool.table))))
 
     def load(self, found: Found, recipe: RobustnessRecipe, settings: Settings) -> Loaded:
         """Decode the images; those of a saved run's training are not to be told from others here, so that is said."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 
 from uda.experiments.experiment import Experiment, SeedResult, Settings, loop_options
-from uda.experiments.parts import batch_warnings
+from uda.experiments.parts import training_warnings
 from uda.experiments.unida.assemble import (
     Inputs,
     build_task,
@@ -48,7 +48,7 @@ class UnidaExperiment(Experiment):
         check_held_out(recipe, found.source)
         encoder = create_encoder(recipe.encoder.backbone, recipe.encoder.weights, recipe.data.image_size)
         check_backbone(recipe, encoder)
-        return replace(found, warnings=(*found.warnings, *batch_warnings(recipe, len(found.target))))
+        return replace(found, warnings=(*found.warnings, *training_warnings(recipe, len(found.target))))
 
     def load(self, found: Found, recipe: UnidaRecipe, settings: Settings) -> Domains:
         """Decode both domains."""
