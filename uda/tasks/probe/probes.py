@@ -90,7 +90,8 @@ def linear(probed: Probed) -> Figures:
 
 def svm(probed: Probed) -> Figures:
     """A linear support vector machine on all labels."""
-    machine = fit_svm(probed.train.features, probed.train.labels, probed.n_classes, seed=probed.seed)
+    train = probed.train
+    machine = fit_svm(train.features, train.labels, probed.n_classes, seed=probed.seed, groups=train.groups)
     answers = machine.predict(probed.test.features)
     return {"svm_accuracy": accuracy_figure(answers, probed.test.labels, probed.test.groups)}
 
@@ -113,17 +114,21 @@ def few_shot(probed: Probed) -> Figures:
     """5-way episodes of the test images by cosine prototypes; undefined where classes or images are too few.
 
     Features are centered on the mean of the training images, which few-shot classification by cosine wants (Wang et
-    al., "SimpleShot", 2019, section 3.1).
+    al., "SimpleShot", 2019, section 3.1). One image of each group takes part: a copy of a query among the shots would
+    give it away.
     """
-    centered = probed.test.features - probed.train.features.mean(dim=0)
+    test = probed.test
+    rows = np.arange(len(test.labels)) if test.groups is None else np.unique(test.groups, return_index=True)[1]
+    labels = test.labels[rows]
+    centered = test.features[torch.from_numpy(rows)] - probed.train.features.mean(dim=0)
     found = {}
-    counts = np.bincount(probed.test.labels)
+    counts = np.bincount(labels)
     for shots in (1, 5):
         name = f"fewshot_accuracy_{shots}"
         if (counts >= shots + 15).sum() < 5:
             found[name] = Figure(None)
             continue
-        episodes = sample_episodes(probed.test.labels, probed.episodes, shots=shots, seed=probed.seed)
+        episodes = sample_episodes(labels, probed.episodes, shots=shots, seed=probed.seed)
         accuracy = evaluate_episodes(centered, episodes)
         half = accuracy.ci95
         found[name] = Figure(accuracy.mean, None if half is None else [accuracy.mean - half, accuracy.mean + half])
