@@ -87,6 +87,12 @@ def test_the_table_and_the_page(done: Path) -> None:
         assert part in text
 
 
+def test_the_page_says_how_many_labels_a_share_is(done: Path) -> None:
+    text = " ".join(read((done / "report.html").read_text(encoding="utf-8")).text)
+    # Of 20 images 1 % is none, but a group of two of each class is learned from; 10 % is no more.
+    assert "labels: 1% is 4, 10% is 4 of 20, in whole groups" in text
+
+
 def test_resume_keeps_what_is_finished(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.stat().st_mtime_ns for path in done.glob("seed-*/*/metrics.json")}
     assert command("--task", "pretrain", "--out", done, "--resume", "--device", "cpu") == 0

@@ -19,10 +19,12 @@ from uda.experiments.probe.experiment import OVER_EPISODES, ProbeExperiment
 from uda.experiments.series import Member, check_series, run_member
 from uda.layers import Tree
 from uda.nn.weights import find_weights
+from uda.probes.low_label import labelled_rows, parse_labels
 from uda.recipe import PretrainRecipe, ProbeRecipe, build_as
 from uda.report.in_domain import InDomainReport, StartShown, write_in_domain_report
 from uda.sections import ProbedRecipe
 from uda.tasks.pretrain.method import SelfSupervised
+from uda.tasks.probe.probes import SHARES
 from uda.training.outputs import write_json, write_text
 
 RANDOM, IMAGENET = "random", "imagenet"
@@ -130,13 +132,11 @@ def run_study(recipe: PretrainRecipe, out: Path, settings: Settings) -> dict[str
     probe.check(plain)
     if lacking is not None:
         settings.say(f"warning: {lacking}")
-    loaded = _loaded(probe, plain, settings)
+    loaded = probe.load(probe.find(plain, settings), plain, settings)
     if loaded.test is None:  # the probes would hold out images that pre-training has seen
-        raise UserError(
-            f"{loaded.title} has no images that pre-training would not see; leave data.groups=none out, or add a "
-            "folder called test"
-        )
-    for line in (*loaded.lines, *loaded.warnings):
+        raise UserError(f"{loaded.title} has no images that pre-training would not see; leave data.groups=none out")
+    shares = _shares_line(loaded, recipe.seeds)
+    for line in (*loaded.lines, *loaded.warnings, shares):
         settings.say(line)
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "recipe.yaml", recipe.dump())
@@ -168,7 +168,7 @@ def run_study(recipe: PretrainRecipe, out: Path, settings: Settings) -> dict[str
             metrics={},
             class_names=loaded.class_names,
             unreadable=[(image.path, image.reason) for image in loaded.unreadable],
-            notes=[*loaded.lines, *loaded.warnings, *([lacking] if lacking else [])],
+            notes=[*loaded.lines, shares, *loaded.warnings, *([lacking] if lacking else [])],
             starts=content["starts"],
             differences=content["differences"],
             leaked=int((content["groups"] or {}).get("leaked", 0)),
@@ -215,7 +215,7 @@ def study_content(
         "seeds": recipe.seeds,
         "steps": recipe.training.steps,
         **flat,
-        "ci95_kind": kind.removesuffix(OVER_EPISODES),  # nothing here is
+        "ci95_kind": kind.removesuffix(OVER_EPISODES),  # nothing here is over these
         "starts": listed,
         "differences": differences,
         "source": first["source"],
@@ -238,8 +238,14 @@ def study_table(content: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _loaded(probe: ProbeExperiment, recipe: ProbeRecipe, settings: Settings) -> PoolLoaded:
-    return probe.load(probe.find(recipe, settings), recipe, settings)
+def _shares_line(loaded: PoolLoaded, seeds: Sequence[int]) -> str:
+    """Return how many labels the shares come to: more than they say, where a group of each class is more."""
+    labels = loaded.train.table.labels
+    told = []
+    for share in SHARES:
+        sizes = {len(labelled_rows(labels, parse_labels(share), seed, loaded.train_groups)) for seed in seeds}
+        told.append(f"{share} is {' or '.join(map(str, sorted(sizes)))}")
+    return f"labels: {', '.join(told)} of {int((labels >= 0).sum())}, in whole groups, of every class at least one"
 
 
 def _only_new(say: Any, known: Sequence[str]) -> Any:

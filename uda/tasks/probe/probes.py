@@ -24,6 +24,8 @@ from uda.probes.low_label import labelled_rows, parse_labels
 from uda.probes.svm import fit_svm
 from uda.tasks.pretrain.task import RESAMPLES
 
+SHARES = ("1%", "10%")
+"""Of the labels, where few are learned from."""
 _PAIRS = 1000
 """Images whose pairwise distances are averaged."""
 
@@ -100,7 +102,7 @@ def few_labels(probed: Probed) -> Figures:
     """Logistic regression on class-balanced 1 % and 10 % of the labels."""
     found: Figures = {}
     train, tested = probed.train, probed.test.features
-    for share in ("1%", "10%"):
+    for share in SHARES:
         rows = labelled_rows(train.labels, parse_labels(share), probed.seed, train.groups)
         features, labels = train.features[torch.from_numpy(rows)], train.labels[rows]
         groups = None if train.groups is None else train.groups[rows]
