@@ -17,8 +17,10 @@ from uda.datasets.groups import (
     numbered,
     own_groups,
     pattern_groups,
+    together,
     with_file,
 )
+from uda.datasets.resolve import resolve
 from uda.datasets.sampling import held_out
 from uda.datasets.table import ImageTable
 from uda.errors import UserError
@@ -149,3 +151,45 @@ def test_few_labels_do_not_exceed_their_number_but_for_a_group_of_each_class() -
     # Ten groups of 4 a class; 10 % of 80 are 8 images, a group of each; 15 % are 12, one group more.
     labels, groups = np.repeat([0, 1], 40), np.repeat(np.arange(20), 4)
     assert [len(labelled_rows(labels, share, 0, groups)) for share in (0.01, 0.1, 0.14, 0.15)] == [8, 8, 8, 12]
+
+
+def test_two_groups_of_equal_size_give_one() -> None:
+    # Each is half of its class, further from a fifth than none is; without it nothing of the class would be tested.
+    labels, groups = np.repeat([0, 0, 1, 1, 1, 1, 1], 10), np.repeat(np.arange(7), 10)
+    assert np.bincount(labels[held_out_groups(labels, groups, 0.2, 0)]).tolist() == [10, 10]
+    mixed = held_out_groups(np.tile([0, 1], 20), np.repeat([0, 1], 20), 0.2, 0)  # two patients with both classes
+    assert mixed.tolist() in (list(range(20)), list(range(20, 40)))
+    uneven = held_out_groups(np.zeros(90, np.int64), np.repeat([0, 1], [40, 50]), 0.1, 0)
+    assert uneven.tolist() == list(range(40))  # the smaller one
+
+
+def test_an_image_without_a_patient_is_of_its_slide_and_a_tile_of_its_image() -> None:
+    tiles = table(("patient", ["p", "p", "", ""]), ("image", ["1", "2", "3", "3"]))
+    assert own_groups(tiles).tolist() == column_groups(tiles, "patient").tolist() == [1, 1, 0, 0]
+    assert own_groups(table(("patient", ["", "", "", "7"]), ("slide", ["7", "7", "", "7"]))).tolist() == [1, 1, 2, 0]
+
+
+def test_groups_that_two_ways_leave_whole() -> None:
+    # 0 and 1 share the first way's group, 1 and 2 the second's; 3 is alone in both.
+    assert together(np.array([0, 0, 1, 2]), np.array([2, 0, 0, 1])).tolist() == [0, 0, 0, 1]
+
+
+def test_a_file_as_spreadsheets_write_it(tmp_path: Path) -> None:
+    put(tmp_path, "a/1.png", "b/2.png")
+    found, file = read_folder(tmp_path).table(), tmp_path / "groups.csv"
+    file.write_bytes(b"\xef\xbb\xbfpath, patient\r\na\\1.png, p\r\n./b/2.png,p \r\n\r\n")
+    assert with_file(found).columns["patient"].tolist() == ["p", "p"]
+    file.write_text("path,patient\na/1.png,p\nb/2.png,p\na/1.png,q\n")
+    with pytest.raises(UserError, match=r"names a/1.png twice, with different groups"):
+        with_file(found)
+    file.write_bytes("path,patient\na/1.png,Jürgen\n".encode("latin-1"))
+    with pytest.raises(UserError, match="save it as CSV in UTF-8"):
+        with_file(found)
+
+
+def test_a_folder_of_centers_has_the_columns_for_every_task(tmp_path: Path) -> None:
+    put(tmp_path, "one/a/1.png", "one/b/2.png", "two/a/3.png", "two/b/4.png")
+    lines = [f"{name},p\n" for name in ("one/a/1.png", "one/b/2.png", "two/a/3.png", "two/b/4.png")]
+    (tmp_path / "groups.csv").write_text("path,patient\n" + "".join(lines))
+    found = resolve(str(tmp_path), "two", every_source=True)
+    assert found.source.columns["patient"].tolist() == found.target.columns["patient"].tolist() == ["p", "p"]

@@ -89,7 +89,7 @@ def test_chest_films_in_folders(tmp_path: Path) -> None:
         "train/PNEUMONIA/person1_bacteria_1.jpeg",
         "train/PNEUMONIA/person1_bacteria_2.jpeg",
         "test/NORMAL/IM-0001-0001.jpeg",
-        "test/PNEUMONIA/person100_virus_7.jpeg",
+        "test/PNEUMONIA/person1_virus_6.jpeg",
     )
     found = read("chest_xray", "pediatric", tmp_path)
     assert {name: table.counts() for name, table in found.splits.items()} == {
@@ -97,6 +97,7 @@ def test_chest_films_in_folders(tmp_path: Path) -> None:
         "test": {"NORMAL": 1, "PNEUMONIA": 1},
     }
     assert found.splits["train"].columns["patient"].tolist() == ["study 0115", "study 0117", "person1", "person1"]
+    assert found.splits["test"].columns["patient"].tolist() == ["test study 0001", "test person1"]  # another child
 
 
 def test_chestxray14_is_any_finding_or_none(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """What is said of two domains before anything is decoded."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.tiny import SMALL, draw_classes, table, tiny_recipe
@@ -29,6 +31,14 @@ def test_a_selection_for_which_nothing_is_held_out_is_refused(rule: str) -> None
         check_held_out(recipe, table("photo", ("apple", "bird"), 2))
     check_held_out(recipe, table("photo", ("apple", "bird"), 3))
     check_held_out(tiny_recipe({"selection": "snd"}), table("photo", ("apple", "bird"), 1))
+
+
+def test_no_patient_is_held_out_in_part() -> None:
+    recipe = tiny_recipe({"selection": "dev", "data": {"source_holdout": 0.2}})
+    whole = table("center0", ("normal", "tumor"), 5)
+    check_held_out(recipe, replace(whole, columns={"patient": np.array(list("ppqqq" * 2))}))
+    with pytest.raises(UserError, match="holds none out"):  # each class is one patient's
+        check_held_out(recipe, replace(whole, columns={"patient": np.array(list("pppppqqqqq"))}))
 
 
 def test_it_is_refused_before_anything_trains(tmp_path: Path, said: Any) -> None:

@@ -59,6 +59,14 @@ def test_every_start_is_probed_with_every_share_of_labels(done: Path) -> None:
     assert "starts from ImageNet are left out" in content["warnings"][0]  # smallconv has no such weights
 
 
+def test_intervals_of_what_seeds_do_not_vary_are_called_so(done: Path) -> None:
+    content = metrics_of(done)
+    assert any(std == 0 for std in content["std"].values())
+    assert content["ci95_kind"] == (
+        "Student's t over seeds; where these do not vary, bootstrap over groups of test images"
+    )
+
+
 def test_copies_of_an_original_are_on_one_side(done: Path, slides: Path) -> None:
     content = metrics_of(done)
     groups = content["groups"]
@@ -79,6 +87,12 @@ def test_the_table_and_the_page(done: Path) -> None:
         assert part in text
 
 
+def test_the_page_says_how_many_labels_a_share_is(done: Path) -> None:
+    text = " ".join(read((done / "report.html").read_text(encoding="utf-8")).text)
+    # Of 20 images 1 % is none, but a group of two of each class is learned from; 10 % is no more.
+    assert "labels: 1% is 4, 10% is 4 of 20, in whole groups" in text
+
+
 def test_resume_keeps_what_is_finished(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.stat().st_mtime_ns for path in done.glob("seed-*/*/metrics.json")}
     assert command("--task", "pretrain", "--out", done, "--resume", "--device", "cpu") == 0
@@ -95,6 +109,9 @@ def test_resume_keeps_what_is_finished(done: Path, capsys: pytest.CaptureFixture
         (("study=other",), "recipe key 'study' cannot be 'other'"),
         (("data.groups=patient",), "unknown column 'patient'"),
         (("data.groups=(x+)",), "does not match"),
+        (("data.groups=none",), "no images that pre-training would not see"),
+        (("--weights", "some-run"), "leave --weights out"),
+        (("--method", "supervised"), "leave --method supervised out"),
     ],
 )
 def test_what_a_study_cannot_have(
@@ -111,3 +128,20 @@ def test_a_probe_holds_out_whole_groups_by_a_pattern(slides: Path, tmp_path: Pat
     assert (content["groups"]["groups"], content["groups"]["test_groups"]) == (12, 2)
     assert set(content["metrics"]) == {"linear_accuracy", "linear_auroc", "linear_ece"}
     assert content["ci95_kind"].startswith("bootstrap over groups of test images")
+
+
+def test_pictures_that_look_alike_by_chance_are_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # Two soft lungs, moved and noised a little: films of twelve people each, of which the hash makes one group.
+    rng, (y, x) = np.random.default_rng(0), np.mgrid[:96, :96]
+    for name, left in (("normal", 30), ("pneumonia", 34)):
+        (tmp_path / name).mkdir()
+        for number in range(12):
+            lungs = sum(60 * np.exp(-((x - at - 2 * rng.normal()) ** 2 + (y - 48) ** 2) / 400) for at in (left, 66))
+            film = (120 + lungs + rng.normal(0, 3, (96, 96))).clip(0, 255).astype(np.uint8)
+            Image.fromarray(film).save(tmp_path / name / f"{number}.png")
+    for number in range(3):  # what is no film, so that something can be held out
+        for name in ("normal", "pneumonia"):
+            noise = rng.integers(0, 256, (96, 96), dtype=np.uint8)
+            Image.fromarray(noise).save(tmp_path / name / f"noise-{number}.png")
+    assert probe(tmp_path, tmp_path / "run", "data.groups=look-alike", "method.probes=[linear]") == 0
+    assert "of the 30 images look like copies of one original, as films" in capsys.readouterr().out

@@ -63,3 +63,13 @@ def test_differences_in_accuracy_are_paired_by_image() -> None:
 def test_arms_that_answer_alike_differ_by_nothing() -> None:
     right = {"knn_accuracy": np.array([True, False]), "accuracy": np.empty(0, dtype=bool)}
     assert accuracy_differences(right, right, seed=0) == {"knn_accuracy": [0.0, 0.0], "accuracy": None}
+
+
+def test_differences_in_accuracy_are_drawn_by_group() -> None:
+    # Four groups of 25 images alike: of one all are won. As a mean of four, not of a hundred, it may well be 0.
+    ours, theirs = {"a": np.repeat([True, False], [25, 75])}, {"a": np.zeros(100, dtype=bool)}
+    low, high = accuracy_differences(ours, theirs, seed=0, groups=np.repeat(np.arange(4), 25))["a"] or ()
+    assert (low, high) == (0.0, 0.75)  # P(no draw of four) is .32; P(all four) .4 %, P(three or more) 5 %
+    arms = [summary_content([of_seed(0, a=0.5)]) | {"groups": {"groups": 4}} for _ in range(2)]
+    kind = difference_content(arms[0], arms[1], {"a": [low, high]})["metrics"]["a"]["ci95_kind"]
+    assert kind == "bootstrap over groups of test images"

@@ -99,6 +99,15 @@ def test_further_images_join_without_a_label(tmp_path: Path) -> None:
     assert loaded.title == f"labelled + {tmp_path / 'more'}"
 
 
+def test_further_images_keep_their_groups(tmp_path: Path) -> None:
+    for name, more in (("labelled", {"cat": 1, "bird": 1}), ("more", {"any": 1})):
+        draw_classes(tmp_path / name, more)
+        files = sorted(path.relative_to(tmp_path / name).as_posix() for path in (tmp_path / name).rglob("*.png"))
+        (tmp_path / name / "groups.csv").write_text("path,patient\n" + "".join(f"{file},p\n" for file in files))
+    found = find_pool(recipe(tmp_path / "labelled"), unlabelled=str(tmp_path / "more"))
+    assert found.table.columns["patient"].tolist() == ["p", "p", "p"]
+
+
 def test_no_image_is_taken_twice_and_none_that_is_tested_on(tmp_path: Path) -> None:
     draw_classes(tmp_path / "all" / "photos" / "train", {"cat": 3, "bird": 4})
     draw_classes(tmp_path / "all" / "photos" / "test", {"cat": 2, "bird": 2}, noise=30)

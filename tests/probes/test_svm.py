@@ -119,3 +119,22 @@ def test_what_the_user_can_get_wrong() -> None:
         fit_svm(x, y, 4, cost=0)
     with pytest.raises(UserError, match="not finite"):
         fit_svm(x * torch.nan, y, 4)
+
+
+def test_no_fold_divides_a_group() -> None:
+    # Every feature twice with labels that chance gave: a copy in another fold would name it, and C would be large.
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(60, 120, generator=generator).repeat_interleave(2, dim=0)
+    y = torch.randint(0, 2, (60,), generator=generator).repeat_interleave(2)
+    groups = np.arange(60).repeat(2)
+    divided, whole = (dict(fit_svm(x, y, 2, groups=g).cross_validated) for g in (None, groups))
+    assert max(divided.values()) > 0.8
+    assert max(whole.values()) < 0.7
+
+
+def test_a_fold_that_holds_all_of_a_class_is_learned_from() -> None:
+    x, y = blobs(24, 2)
+    groups = np.where(y.numpy() == 0, 0, 1 + np.arange(24) % 4)  # class 0 is one group
+    assert fit_svm(x, y, 2, groups=groups).cost in COSTS
+    mixed = np.repeat([0, 1], [20, 4])
+    assert fit_svm(x, (torch.arange(24) > 20).long(), 2, groups=mixed).cost == svm._FALLBACK

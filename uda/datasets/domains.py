@@ -8,6 +8,7 @@ from typing import Protocol
 from uda.datasets import catalog
 from uda.datasets.catalog import DataSet
 from uda.datasets.folders import SPLIT_NAMES, TRAINING_SPLITS, Folder, read_folder, summary
+from uda.datasets.groups import with_file
 from uda.datasets.table import ImageTable
 from uda.errors import UserError, unknown_name
 from uda.wording import counted
@@ -131,9 +132,9 @@ class FolderOfImages:
     def take(self, domain: str, split: str | None, training: bool) -> Taken:
         """Return the images of a domain."""
         key = domain or None
-        splits = self.folder.splits(key)
+        splits = {name: with_file(table) for name, table in self.folder.splits(key).items()}
         chosen = _choose_split(splits, split, training, f"{self.name}/{domain}".rstrip("/"))
-        table = self.folder.table(key) if chosen is None else splits[chosen]
+        table = with_file(self.folder.table(key)) if chosen is None else splits[chosen]
         return Taken(table, (f"{table.name}, {counted(len(table), 'image')}",), (), splits)
 
 

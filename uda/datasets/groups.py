@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 from uda.datasets.table import ImageTable
 from uda.errors import UserError, unknown_name
@@ -30,13 +32,30 @@ def numbered(names: Sequence[str] | np.ndarray) -> np.ndarray:
     return np.unique(number, return_inverse=True)[1].astype(np.int64)
 
 
+def together(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return groups (N,) int64 that neither of two ways to group divides, both (N,) int64 numbers from 0."""
+    n, m = int(first.max(initial=-1)) + 1, int(second.max(initial=-1)) + 1
+    links = coo_matrix((np.ones(len(first)), (first, n + second)), shape=(n + m, n + m))
+    return connected_components(links, directed=False)[1][first].astype(np.int64)
+
+
 def own_groups(table: ImageTable) -> np.ndarray | None:
     """Return the groups that a table itself knows of, (N,) int64: those of its widest column; None where it has none.
 
-    A patient has several slides, and a slide several images, so the patients' column counts where there is one.
+    A patient has several slides, and a slide several images, so the patients' column counts where there is one; an
+    image whose patient is not known is of its slide, and a tile of its image.
     """
-    column = next((name for name in OWN_COLUMNS if name in table.columns), None)
-    return None if column is None else numbered(table.columns[column])
+    found = [name for name in OWN_COLUMNS if name in table.columns]
+    return numbered(_filled(table, found)) if found else None
+
+
+def _filled(table: ImageTable, columns: Sequence[str]) -> np.ndarray:
+    """Return the first of those columns, and where it is empty the next ones' names, (N,) text."""
+    names = np.full(len(table), "", dtype=object)
+    for column in columns:
+        given = table.columns[column]
+        names = np.where((names == "") & (given != ""), np.array([f"{column} {name}" for name in given], object), names)
+    return names
 
 
 def joint_groups(tables: Sequence[ImageTable]) -> np.ndarray | None:
@@ -54,7 +73,7 @@ def column_groups(table: ImageTable, column: str) -> np.ndarray:
     if column not in table.columns:
         where = f"columns of {table.name}; others come from {GROUP_FILE}, look-alike or a pattern such as (patient\\d+)"
         raise unknown_name("column", column, table.columns, where)
-    return numbered(table.columns[column])
+    return numbered(_filled(table, [column, *(["image"] if "image" in table.columns else [])]))
 
 
 def pattern_groups(table: ImageTable, pattern: str) -> np.ndarray:
@@ -81,21 +100,28 @@ def pattern_groups(table: ImageTable, pattern: str) -> np.ndarray:
 def with_file(table: ImageTable) -> ImageTable:
     """Return the table with the columns of `groups.csv` in its folder, where there is one; others keep theirs.
 
-    UserError for a file without `path`, or that lacks images of the folder.
+    UserError for a file that is no table, without `path`, that lacks images of the folder or gives one two groups.
     """
     path = None if table.root is None else Path(table.root) / GROUP_FILE
     if path is None or table.root is None or not path.is_file():
         return table
-    with path.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    names = list(rows[0]) if rows else []
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:  # spreadsheets put a mark before the first name
+            names, *rows = [[cell.strip() for cell in row] for row in csv.reader(stream) if row] or [[]]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read ({error}); save it as CSV in UTF-8") from None
     if "path" not in names or len(names) < 2:
         raise UserError(f"{path} needs a column 'path' and one for each kind of group, such as 'patient'; add them")
-    known = {str(row["path"]).replace("\\", "/"): row for row in rows}
+    known: dict[str, dict[str, str]] = {}
+    for cells in rows:
+        row = dict(zip(names, cells, strict=False))
+        place = row.pop("path", "").replace("\\", "/").removeprefix("./")
+        if known.setdefault(place, row) != row:
+            raise UserError(f"{path} names {place} twice, with different groups; keep one of its lines")
     own = [known.get(_below(name, table.root)) for name in table.paths]
     if None in own:
         raise UserError(f"{path} does not name {table.paths[own.index(None)]}; add its line")
-    columns = {name: np.array([str((row or {})[name] or "") for row in own]) for name in names if name != "path"}
+    columns = {name: np.array([(row or {}).get(name, "") for row in own]) for name in names if name != "path"}
     return replace(table, columns={**table.columns, **columns})
 
 
@@ -104,8 +130,8 @@ def held_out_groups(labels: np.ndarray, groups: np.ndarray, share: float, seed: 
 
     labels: (N,), −1 where an image has none: such rows follow their group; groups: (N,) int64. Groups are asked one
     after another, in an order that depends on `seed` alone, and are taken if that brings the classes' shares closer to
-    what is wanted, in the sum of squares. Every class keeps a group; one of two or more groups gives at least one where
-    that leaves all the others theirs.
+    what is wanted, in the sum of squares. Every class keeps a group; one of two or more groups gives at least one, its
+    smallest where all are large, if that leaves all the others theirs.
     """
     classes, numbers = np.unique(labels[labels >= 0]), np.unique(groups)
     counts = np.zeros((len(numbers), len(classes)), dtype=np.int64)
@@ -124,6 +150,13 @@ def held_out_groups(labels: np.ndarray, groups: np.ndarray, share: float, seed: 
             taken[group] = True
             held += own
             having = having - (own > 0)
+    for number in np.flatnonzero(held == 0):  # all groups of the class are so large that none is closer to the share
+        able = [g for g in order if counts[g, number] and (having[counts[g] > 0] > 1).all()]
+        if able and not held[number]:  # which a group taken for another class may have brought
+            group = min(able, key=lambda g: counts[g].sum())
+            taken[group] = True
+            held += counts[group]
+            having = having - (counts[group] > 0)
     return np.flatnonzero(taken[place]).astype(np.int64)
 
 

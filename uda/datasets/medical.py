@@ -95,7 +95,8 @@ def read_camelyon17(dataset: DataSet, domain: Domain, roots: list[Path], fetch: 
 def read_chest_folders(dataset: DataSet, domain: Domain, roots: list[Path], fetch: bool) -> Loaded:
     """Return films in {train,val,test}/{NORMAL,PNEUMONIA} (Kermany et al., 2018), with the patient of the file's name.
 
-    Files of healthy children bear the number of a study; the data set's test patients differ from those of training.
+    Files of healthy children bear the number of a study. The data set's test patients differ from those of training,
+    but are numbered anew: person1 is in both, so that those of the test bear its name.
     """
     for base in find_folders(dataset, roots):
         splits = {}
@@ -106,16 +107,17 @@ def read_chest_folders(dataset: DataSet, domain: Domain, roots: list[Path], fetc
             known = Tree(tree.path, children={n: c for n, c in tree.children.items() if n in dataset.classes})
             if known.children:
                 table = class_table(known, f"{dataset.name}/{split}", base).relabel(dataset.classes)
-                splits[split] = replace(table, columns={"patient": _kermany_patients(table.paths)})
+                splits[split] = replace(table, columns={"patient": _kermany_patients(table.paths, split)})
         if "train" in splits:
             whole = join(list(splits.values()), dataset.name)
             return Loaded(whole, splits, _counted(whole, domain))
     raise not_on_disk(dataset, domain.name, roots, fetch)
 
 
-def _kermany_patients(paths: tuple[str, ...]) -> np.ndarray:
+def _kermany_patients(paths: tuple[str, ...], split: str) -> np.ndarray:
     found = [_KERMANY.search(Path(path).stem) for path in paths]
-    return np.array([(m[1] or f"study {m[2]}") if m else "" for m in found])
+    own = "test " if split == "test" else ""
+    return np.array([f"{own}{m[1] or f'study {m[2]}'}" if m else "" for m in found])
 
 
 def read_chestxray14(dataset: DataSet, domain: Domain, roots: list[Path], fetch: bool) -> Loaded:

@@ -17,6 +17,7 @@ GLASS, DARK = 220, 15
 """Gray levels from which on a pixel is glass (by its luma), and up to which it is dark (in every channel)."""
 
 _MOST_BYTES = 8 << 30
+_ROWS = 256
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,12 @@ def background(image: np.ndarray) -> np.ndarray:
 
     Glass has a luma (ITU-R BT.601) of `GLASS` or more, dark is at most `DARK` in every channel.
     """
-    bright = image @ np.array([0.299, 0.587, 0.114], dtype=np.float32) >= GLASS
-    return bright | (image.max(axis=2) <= DARK)
+    empty = np.empty(image.shape[:2], dtype=bool)
+    for top in range(0, len(image), _ROWS):  # in floats the whole of a slide would be four times as large
+        part = image[top : top + _ROWS]
+        bright = part @ np.array([0.299, 0.587, 0.114], dtype=np.float32) >= GLASS
+        empty[top : top + _ROWS] = bright | (part.max(axis=2) <= DARK)
+    return empty
 
 
 def tile_corners(height: int, width: int, size: int, step: int) -> np.ndarray:
@@ -54,7 +59,9 @@ def tile_corners(height: int, width: int, size: int, step: int) -> np.ndarray:
 def cut_tiles(image: np.ndarray, cutting: Cutting) -> tuple[np.ndarray, np.ndarray]:
     """Return the tiles of (H, W, 3) uint8 that show something, (T, size, size, 3), and their corners (T, 2)."""
     corners = tile_corners(image.shape[0], image.shape[1], cutting.size, cutting.step)
-    sums = np.pad(background(image).astype(np.int64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    sums = np.zeros((image.shape[0] + 1, image.shape[1] + 1), dtype=np.int32)  # of at most 180 million pixels
+    background(image).cumsum(0, dtype=np.int32, out=sums[1:, 1:])
+    sums.cumsum(1, out=sums)
     (top, left), size = corners.T, cutting.size
     empty = sums[top + size, left + size] - sums[top, left + size] - sums[top + size, left] + sums[top, left]
     corners = corners[empty <= cutting.background * size * size]

@@ -146,7 +146,8 @@ def difference_content(
             continue
         difference = paired_difference([a for a, _ in pairs], [b for _, b in pairs])
         varies = difference.std is not None and difference.std > 0
-        units = "episodes" if name.startswith("novel_accuracy") else "test images"
+        images = "groups of test images" if arm.get("groups") else "test images"
+        units = "episodes" if name.startswith("novel_accuracy") else images
         by_images = f"bootstrap over {units}" if over_images.get(name) is not None else None
         metrics[name] = {
             "with": arm["metrics"][name],
@@ -166,22 +167,23 @@ def difference_content(
 
 
 def accuracy_differences(
-    ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], seed: int
+    ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], seed: int, groups: np.ndarray | None = None
 ) -> dict[str, list[float] | None]:
     """Return 95 % bootstrap intervals of differences in accuracy over the images that two arms were tested on.
 
     ours, theirs: for each figure which images were answered right, (N,), the same images in the same order; a figure
-    of other numbers of them in the two arms has no interval.
+    of other numbers of them in the two arms has no interval. groups: (N,) of these images, drawn whole; None: each
+    stands for itself.
     """
     shared = [name for name in ours if name in theirs and len(ours[name]) == len(theirs[name])]
-    return {name: _bootstrap(ours[name].astype(np.float64) - theirs[name], seed) for name in shared}
+    return {name: _bootstrap(ours[name].astype(np.float64) - theirs[name], seed, groups) for name in shared}
 
 
-def _bootstrap(values: np.ndarray, seed: int) -> list[float] | None:
+def _bootstrap(values: np.ndarray, seed: int, groups: np.ndarray | None) -> list[float] | None:
     """Return the interval of the mean of values, one an image, (N,); None without images."""
     if not len(values):
         return None
-    interval = bootstrap_ci(lambda rows: float(values[rows].mean()), len(values), seed=seed)
+    interval = bootstrap_ci(lambda rows: float(values[rows].mean()), len(values), seed=seed, groups=groups)
     return None if interval.low is None or interval.high is None else [interval.low, interval.high]
 
 

@@ -10,7 +10,15 @@ import torch
 
 from uda.datasets.cache import default_cache_dir, pack
 from uda.datasets.folders import join
-from uda.datasets.groups import OWN_COLUMNS, column_groups, held_out_groups, own_groups, pattern_groups
+from uda.datasets.groups import (
+    OWN_COLUMNS,
+    column_groups,
+    held_out_groups,
+    numbered,
+    own_groups,
+    pattern_groups,
+    together,
+)
 from uda.datasets.originals import SIDE, originals
 from uda.datasets.store import write_array
 from uda.datasets.table import ImageTable
@@ -20,6 +28,8 @@ from uda.sections import GroupedRecipe
 from uda.wording import counted
 
 LOOK_ALIKE, NONE, AUTO = "look-alike", "none", "auto"
+_ALIKE = "copies of one original, by a hash blind to turns and reflections"
+_MANY = 10  # images of a group from which on it is worth a word
 
 
 @dataclass(frozen=True)
@@ -55,7 +65,7 @@ def grouped(train: Domain, test: Domain | None, recipe: GroupedRecipe) -> tuple[
         "largest": int(np.bincount(numbers).max()),
         "per_class": _per_class(train, sides, numbers),
     }
-    warnings: list[str] = []
+    warnings = _crowded(by, content["largest"], len(numbers))
     of_train, of_test = numbers[: len(train.table)], numbers[len(train.table) :]
     if test is None and len(np.unique(labels[labels >= 0])) > 1:
         held = held_out_groups(labels, numbers, recipe.held_out, 0)
@@ -95,10 +105,23 @@ def _find(sides: list[Domain], recipe: GroupedRecipe) -> tuple[str, np.ndarray] 
     if how is None:
         return None
     if how in (AUTO, LOOK_ALIKE):
-        return "copies of one original, by a hash blind to turns and reflections", look_alikes(sides)
+        alike = look_alikes(sides)
+        tiles = whole.columns.get("image")
+        joined = alike if tiles is None else together(alike, numbered(tiles))
+        return _ALIKE, joined
     if "(" in how:
         return f"the pattern {how}", pattern_groups(whole, how)
     return f"the column {how}", column_groups(whole, how)
+
+
+def _crowded(by: str, largest: int, total: int) -> list[str]:
+    """Return a warning where a group is so large that the hash has rather found a style than copies."""
+    if by != _ALIKE or largest < _MANY or largest <= total / 10:
+        return []
+    return [
+        f"{largest} of the {total} images look like copies of one original, as films and drawings do by chance; name "
+        "what belongs together by data.groups, or set data.groups=none"
+    ]
 
 
 def _own_name(table: ImageTable) -> str:

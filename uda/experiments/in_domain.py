@@ -15,13 +15,16 @@ from uda.experiments.experiment import Settings
 from uda.experiments.parts import thumbnails
 from uda.experiments.pool import PoolLoaded
 from uda.experiments.pretrain.experiment import PretrainExperiment
-from uda.experiments.probe.experiment import ProbeExperiment
+from uda.experiments.probe.experiment import OVER_EPISODES, ProbeExperiment
 from uda.experiments.series import Member, check_series, run_member
 from uda.layers import Tree
 from uda.nn.weights import find_weights
+from uda.probes.low_label import labelled_rows, parse_labels
 from uda.recipe import PretrainRecipe, ProbeRecipe, build_as
 from uda.report.in_domain import InDomainReport, StartShown, write_in_domain_report
 from uda.sections import ProbedRecipe
+from uda.tasks.pretrain.method import SelfSupervised
+from uda.tasks.probe.probes import SHARES
 from uda.training.outputs import write_json, write_text
 
 RANDOM, IMAGENET = "random", "imagenet"
@@ -56,6 +59,10 @@ def check_study(recipe: PretrainRecipe) -> None:
             raise UserError(
                 f"study=in-domain learns from and is tested on the same pool for every start; leave data.{key} out"
             )
+    if recipe.encoder.weights not in (None, "none"):  # a backbone that has none is given "none" by itself
+        raise UserError("study=in-domain starts from random and from ImageNet weights by itself; leave --weights out")
+    if recipe.method["name"] != SelfSupervised.name:
+        raise UserError(f"study=in-domain pre-trains without labels; leave --method {recipe.method['name']} out")
     if not recipe.training.steps:
         raise UserError("study=in-domain pre-trains; give --steps")
 
@@ -80,7 +87,6 @@ def pretraining(recipe: PretrainRecipe, start: Start, seed: int) -> PretrainReci
     """Return the recipe that makes a start's weights."""
     assert start.objective is not None
     content: Tree = recipe.model_dump(mode="json") | {"study": None, "seeds": [seed]}
-    content["method"] = {"name": "self_supervised"}
     content["objectives"] = {start.objective: recipe.objectives.get(start.objective, {})}
     content["encoder"]["weights"] = "none" if start.initial == RANDOM else None
     content["data"]["groups"] = recipe.data.groups or "auto"
@@ -126,8 +132,11 @@ def run_study(recipe: PretrainRecipe, out: Path, settings: Settings) -> dict[str
     probe.check(plain)
     if lacking is not None:
         settings.say(f"warning: {lacking}")
-    loaded = _loaded(probe, plain, settings)
-    for line in (*loaded.lines, *loaded.warnings):
+    loaded = probe.load(probe.find(plain, settings), plain, settings)
+    if loaded.test is None:  # the probes would hold out images that pre-training has seen
+        raise UserError(f"{loaded.title} has no images that pre-training would not see; leave data.groups=none out")
+    shares = _shares_line(loaded, recipe.seeds)
+    for line in (*loaded.lines, *loaded.warnings, shares):
         settings.say(line)
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "recipe.yaml", recipe.dump())
@@ -159,9 +168,10 @@ def run_study(recipe: PretrainRecipe, out: Path, settings: Settings) -> dict[str
             metrics={},
             class_names=loaded.class_names,
             unreadable=[(image.path, image.reason) for image in loaded.unreadable],
-            notes=[*loaded.lines, *loaded.warnings, *([lacking] if lacking else [])],
+            notes=[*loaded.lines, shares, *loaded.warnings, *([lacking] if lacking else [])],
             starts=content["starts"],
             differences=content["differences"],
+            leaked=int((content["groups"] or {}).get("leaked", 0)),
             ci95_kind=content["ci95_kind"],
             shown=[_shown(probe, subject, loaded, start, settings) for start, subject in subjects.items()],
             images=_images(plain, loaded),
@@ -181,6 +191,8 @@ def study_content(
     """
     arms = {start: dict(rows[0]) if len(rows) == 1 else summary_content(rows) for start, rows in found.items()}
     first = next(iter(arms.values()))
+    # What does not vary over seeds, such as the plain weights' neighbors, has another interval: the longest says so.
+    kind = max((str(arm["ci95_kind"]) for arm in arms.values()), key=len)
     flat: dict[str, dict[str, Any]] = {"metrics": {}, "std": {}, "ci95": {}, "per_seed": {}}
     listed = []
     for start, arm in arms.items():
@@ -203,7 +215,7 @@ def study_content(
         "seeds": recipe.seeds,
         "steps": recipe.training.steps,
         **flat,
-        "ci95_kind": first["ci95_kind"].partition(";")[0],  # nothing here is of episodes
+        "ci95_kind": kind.removesuffix(OVER_EPISODES),  # nothing here is over these
         "starts": listed,
         "differences": differences,
         "source": first["source"],
@@ -226,8 +238,14 @@ def study_table(content: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _loaded(probe: ProbeExperiment, recipe: ProbeRecipe, settings: Settings) -> PoolLoaded:
-    return probe.load(probe.find(recipe, settings), recipe, settings)
+def _shares_line(loaded: PoolLoaded, seeds: Sequence[int]) -> str:
+    """Return how many labels the shares come to: more than they say, where a group of each class is more."""
+    labels = loaded.train.table.labels
+    told = []
+    for share in SHARES:
+        sizes = {len(labelled_rows(labels, parse_labels(share), seed, loaded.train_groups)) for seed in seeds}
+        told.append(f"{share} is {' or '.join(map(str, sorted(sizes)))}")
+    return f"labels: {', '.join(told)} of {int((labels >= 0).sum())}, in whole groups, of every class at least one"
 
 
 def _only_new(say: Any, known: Sequence[str]) -> Any:
@@ -258,8 +276,7 @@ def _shown_rows(loaded: PoolLoaded) -> np.ndarray:
 
 def _images(recipe: ProbeRecipe, loaded: PoolLoaded) -> tuple[np.ndarray, list[str]]:
     """Return the test images whose maps are shown, (n, 3, s, s) uint8, and their classes."""
-    if loaded.test is None:
-        return np.empty((0, 3, 1, 1), np.uint8), []
+    assert loaded.test is not None
     rows = _shown_rows(loaded)
     names = [loaded.class_names[label] for label in loaded.test.table.labels[rows]]
     return thumbnails(recipe, loaded.test, rows).numpy(), names

@@ -144,7 +144,7 @@ def further_images(unlabelled: str, tables: Sequence[ImageTable]) -> ImageTable:
         raise UserError(f"--unlabelled '{folder}' is no folder; name one that holds images, in any arrangement")
     if table.pixels is not None:
         raise UserError(f"{table.name} is not made of files, which --unlabelled could join; give a folder as --source")
-    found = flat_table(scan(folder), str(folder), folder)
+    found = with_file(flat_table(scan(folder), str(folder), folder))
     new = np.flatnonzero(~rows_among(found, tables))
     if not len(new):
         raise UserError(f"--unlabelled '{folder}' holds no images beside those of {table.name}; name another folder")

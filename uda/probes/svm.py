@@ -55,12 +55,14 @@ def fit_svm(
     cost: float | None = None,
     normalize: bool = True,
     seed: int = 0,
+    groups: np.ndarray | None = None,
 ) -> SvmProbe:
     """Return a linear SVM (squared hinge, one against the rest) on features (N, D) with labels (N,).
 
     Without `cost` its C is the one of `COSTS` with the best accuracy in 3-fold cross-validation on at most 2,000 of
     these features, as many of each class, with C scaled so that the balance of penalty and loss is that of all N; the
-    smallest of equals. The search goes upward and ends after three values without gain. Folds depend on `seed` alone.
+    smallest of equals. The search goes upward and ends after three values without gain. Folds depend on `seed` alone;
+    groups: (N,) int64, which no fold divides.
     The primal problem is solved (Newton's method with a trust region), which is deterministic and converges at large C
     too. CPU, one thread. Raises UserError for fewer than two classes, a C that is not positive, or features that are
     not finite.
@@ -75,7 +77,7 @@ def fit_svm(
         raise UserError(f"a linear SVM with C={cost}: give a positive number, such as 1")
     searched: list[tuple[float, float]] = []
     if cost is None:
-        cost, searched = _choose(x, y, present, seed)
+        cost, searched = _choose(x, y, present, seed, groups)
     machine, converged = _fit(x, y, cost)
     weight, bias = (
         torch.zeros(n_classes, x.shape[1], dtype=torch.float64),
@@ -87,12 +89,14 @@ def fit_svm(
     return SvmProbe(weight, bias, normalize, cost, tuple(searched), converged)
 
 
-def _choose(x: np.ndarray, y: np.ndarray, present: int, seed: int) -> tuple[float, list[tuple[float, float]]]:
+def _choose(
+    x: np.ndarray, y: np.ndarray, present: int, seed: int, groups: np.ndarray | None
+) -> tuple[float, list[tuple[float, float]]]:
     """Return the best C, and the accuracy of every one that was tried."""
     rows = labelled_rows(y, LabelBudget(count=min(len(y), max(_SEARCHED, _FOLDS * present))), seed)
     scale = len(y) / len(rows)
     x, y = x[rows], y[rows]
-    fold = _folds(y, seed)
+    fold = _folds(y, seed) if groups is None else _group_folds(y, groups[rows], seed)
     tested = fold >= 0
     if not tested.any():
         return _FALLBACK, []
@@ -120,6 +124,21 @@ def _folds(y: np.ndarray, seed: int) -> np.ndarray:
     rank = np.arange(len(y)) - np.repeat(start, count)
     fold = np.empty(len(y), dtype=np.int64)
     fold[order] = np.where(np.repeat(count, count) > 1, rank % _FOLDS, -1)
+    return fold
+
+
+def _group_folds(y: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
+    """Return the fold of each row (N,) where groups (N,) are not divided: a group of every class to each in turn.
+
+    A group counts for its most frequent class; −1 for the only group of one, and for a fold that holds all of a class.
+    """
+    names, place = np.unique(groups, return_inverse=True)
+    counts = np.zeros((len(names), int(y.max()) + 1), dtype=np.int64)
+    np.add.at(counts, (place, y), 1)
+    fold: np.ndarray = _folds(counts.argmax(axis=1), seed)[place]
+    for number in range(_FOLDS):
+        if len(np.unique(y[fold != number])) < len(np.unique(y)):
+            fold[fold == number] = -1
     return fold
 
 

@@ -37,7 +37,8 @@ class StartShown:
 class InDomainReport(RunReport):
     """Everything the page shows.
 
-    starts, differences: as in `metrics.json`; images: (n, 3, s, s) uint8, with their classes, whose maps are shown.
+    starts, differences: as in `metrics.json`; leaked: test images whose group is learned from; images: (n, 3, s, s)
+    uint8, with their classes, whose maps are shown.
     """
 
     starts: Sequence[Mapping[str, Any]]
@@ -45,6 +46,7 @@ class InDomainReport(RunReport):
     ci95_kind: str
     shown: Sequence[StartShown]
     images: tuple[np.ndarray, Sequence[str]]
+    leaked: int = 0
 
 
 def write_in_domain_report(path: Path, report: InDomainReport) -> None:
@@ -82,7 +84,8 @@ def _answer(report: InDomainReport) -> Section:
         100.0,
     )
     caption = f"A linear classifier on a tenth of the labels, each start with its 95 % interval ({report.ci95_kind})"
-    text = "On images of groups that neither pre-training nor a probe has seen. Intervals: " + report.ci95_kind + "."
+    seen = f"; of {report.leaked} of them others of their group were seen" if report.leaked else ""
+    text = f"On images that neither pre-training nor a probe has seen{seen}. Intervals: {report.ci95_kind}."
     return Section("Answer", text, [Figure(bars, caption, caption)], [figures_table(report.starts, k) for k in _KINDS])
 
 

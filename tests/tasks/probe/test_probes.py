@@ -75,6 +75,18 @@ def test_few_shot_is_undefined_where_images_are_too_few(test: int, defined: tupl
     assert all((figure.ci95 is None) == (figure.value is None) for figure in figures.values())
 
 
+@pytest.mark.parametrize(("originals", "defined"), [(15, False), (16, True)])
+def test_few_shot_takes_one_image_of_each_group(originals: int, defined: bool) -> None:
+    # Every image twice: as copies of one original they are as many as there are originals.
+    once = split(originals, 0.1, 2)
+    features, labels = once.features.repeat(2, 1), np.tile(once.labels, 2)
+    twice = Split(features, labels, features, np.tile(np.arange(len(once.labels)), 2))
+    given = replace(probed(), test=twice)
+    found = PROBES["few_shot"](given)["fewshot_accuracy_1"]
+    assert (found.value is not None) == defined
+    assert found == PROBES["few_shot"](replace(given, test=once))["fewshot_accuracy_1"]
+
+
 def test_few_shot_is_undefined_with_four_classes() -> None:
     given = probed()
     rows = np.flatnonzero(given.test.labels < 4)

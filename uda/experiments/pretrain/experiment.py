@@ -159,7 +159,7 @@ class PretrainExperiment(Experiment):
             ours.task.pool, theirs.task.pool
         ):
             return {}
-        return accuracy_differences(ours.task.last_right, theirs.task.last_right, ours.seed)
+        return accuracy_differences(ours.task.last_right, theirs.task.last_right, ours.seed, ours.task.last_groups)
 
 
 def interval_kind(loaded: PoolLoaded) -> str:

@@ -25,6 +25,8 @@ from uda.tasks.probe import Probe, Probing, check_classes, held_out
 from uda.training.checkpoint import Identity
 from uda.training.history import History
 
+OVER_EPISODES = "; over episodes for few-shot figures"
+"""What the kind of a probe's intervals says behind it."""
 _ATTENDED = 8
 """Images whose attention maps the report shows."""
 
@@ -103,7 +105,7 @@ class ProbeExperiment(Experiment):
         """Return every figure with its interval."""
         metrics = {name: figure.value for name, figure in task.figures.items()}
         ci95 = {name: figure.ci95 for name, figure in task.figures.items()}
-        kind = f"{interval_kind(loaded)}; over episodes for few-shot figures"
+        kind = f"{interval_kind(loaded)}{OVER_EPISODES}"
         device = next(task.encoder.parameters()).device
         return seed_frame(recipe, self.label(recipe), seed, loaded, metrics, ci95, kind, device) | {
             "steps": recipe.training.steps if task.probing.finetune else 0,
@@ -147,7 +149,7 @@ class ProbeExperiment(Experiment):
             {name: figure.right for name, figure in arm.task.figures.items() if figure.right is not None}
             for arm in (ours, theirs)
         ]
-        return accuracy_differences(right[0], right[1], ours.seed)
+        return accuracy_differences(right[0], right[1], ours.seed, ours.task.test_groups)
 
 
 def _probed_labels(

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from uda.datasets.groups import own_groups
 from uda.datasets.sampling import fewest_images, held_out
 from uda.datasets.streams import Images
 from uda.datasets.table import ImageTable
@@ -56,7 +57,7 @@ def check_recipe(recipe: UnidaRecipe) -> None:
 def check_held_out(recipe: UnidaRecipe, table: ImageTable) -> None:
     """Refuse a selection that asks about held-out source images where the share of every class rounds to none."""
     share = recipe.data.source_holdout
-    if recipe.selection in NEED_HELD_OUT and not len(held_out(table.labels, share)):
+    if recipe.selection in NEED_HELD_OUT and not len(held_out(table.labels, share, own_groups(table))):
         raise UserError(
             f"selection={recipe.selection} needs source images that are not trained on, and "
             f"data.source_holdout={share:g} holds none out: give a class {fewest_images(share)} images or more, "
@@ -107,7 +108,14 @@ def unida_data(domains: Domains, inputs: Inputs) -> UnidaData:
     source_labels, target_labels = domains.source.table.labels, domains.target.table.labels
     few = None if domains.labelled is None else domains.labelled.table.labels
     return UnidaData(
-        inputs.source, source_labels, inputs.target, target_labels, domains.class_names, inputs.labelled, few
+        inputs.source,
+        source_labels,
+        inputs.target,
+        target_labels,
+        domains.class_names,
+        inputs.labelled,
+        few,
+        own_groups(domains.source.table),
     )
 
 
@@ -139,5 +147,5 @@ def build_task(recipe: UnidaRecipe, data: UnidaData, backbone: Encoder | None, s
         seed,
         backbone_lr_scale=recipe.training.backbone_lr_scale,
         target_statistics=recipe.encoder.batch_statistics == "target",
-        held_out=held_out(data.source_labels, recipe.data.source_holdout),
+        held_out=held_out(data.source_labels, recipe.data.source_holdout, data.source_groups),
     )

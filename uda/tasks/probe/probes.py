@@ -24,6 +24,8 @@ from uda.probes.low_label import labelled_rows, parse_labels
 from uda.probes.svm import fit_svm
 from uda.tasks.pretrain.task import RESAMPLES
 
+SHARES = ("1%", "10%")
+"""Of the labels, where few are learned from."""
 _PAIRS = 1000
 """Images whose pairwise distances are averaged."""
 
@@ -90,7 +92,8 @@ def linear(probed: Probed) -> Figures:
 
 def svm(probed: Probed) -> Figures:
     """A linear support vector machine on all labels."""
-    machine = fit_svm(probed.train.features, probed.train.labels, probed.n_classes, seed=probed.seed)
+    train = probed.train
+    machine = fit_svm(train.features, train.labels, probed.n_classes, seed=probed.seed, groups=train.groups)
     answers = machine.predict(probed.test.features)
     return {"svm_accuracy": accuracy_figure(answers, probed.test.labels, probed.test.groups)}
 
@@ -99,7 +102,7 @@ def few_labels(probed: Probed) -> Figures:
     """Logistic regression on class-balanced 1 % and 10 % of the labels."""
     found: Figures = {}
     train, tested = probed.train, probed.test.features
-    for share in ("1%", "10%"):
+    for share in SHARES:
         rows = labelled_rows(train.labels, parse_labels(share), probed.seed, train.groups)
         features, labels = train.features[torch.from_numpy(rows)], train.labels[rows]
         groups = None if train.groups is None else train.groups[rows]
@@ -113,17 +116,21 @@ def few_shot(probed: Probed) -> Figures:
     """5-way episodes of the test images by cosine prototypes; undefined where classes or images are too few.
 
     Features are centered on the mean of the training images, which few-shot classification by cosine wants (Wang et
-    al., "SimpleShot", 2019, section 3.1).
+    al., "SimpleShot", 2019, section 3.1). One image of each group takes part: a copy of a query among the shots would
+    give it away.
     """
-    centered = probed.test.features - probed.train.features.mean(dim=0)
+    test = probed.test
+    rows = np.arange(len(test.labels)) if test.groups is None else np.unique(test.groups, return_index=True)[1]
+    labels = test.labels[rows]
+    centered = test.features[torch.from_numpy(rows)] - probed.train.features.mean(dim=0)
     found = {}
-    counts = np.bincount(probed.test.labels)
+    counts = np.bincount(labels)
     for shots in (1, 5):
         name = f"fewshot_accuracy_{shots}"
         if (counts >= shots + 15).sum() < 5:
             found[name] = Figure(None)
             continue
-        episodes = sample_episodes(probed.test.labels, probed.episodes, shots=shots, seed=probed.seed)
+        episodes = sample_episodes(labels, probed.episodes, shots=shots, seed=probed.seed)
         accuracy = evaluate_episodes(centered, episodes)
         half = accuracy.ci95
         found[name] = Figure(accuracy.mean, None if half is None else [accuracy.mean - half, accuracy.mean + half])
