@@ -81,6 +81,25 @@ def test_camelyon17_has_centers_as_domains(tmp_path: Path) -> None:
     assert whole.target.columns["center"].tolist() == ["1"]
 
 
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("patient,node,x_coord,y_coord,tumor,center\n004,4,0,0,1,0\n", "lacks the column 'slide'"),
+        (
+            "patient,node,x_coord,y_coord,tumor,slide,center\n004,4,0,0,1,0,0\n004,4,0,0,yes,0,0\n",
+            "line 3: 'yes' is no number of the column 'tumor'",
+        ),
+        ("patient,node,x_coord,y_coord,tumor,slide,center\n004,4\n", "line 2: 'None' is no number of the column 'tu"),
+    ],
+)
+def test_a_table_of_camelyon17_that_is_broken_is_named(tmp_path: Path, table: str, said: str) -> None:
+    root = tmp_path / "camelyon17_v1.0"
+    root.mkdir()
+    (root / "metadata.csv").write_text(table)
+    with pytest.raises(UserError, match=said):
+        read("camelyon17", "center0", tmp_path)
+
+
 def test_chest_films_in_folders(tmp_path: Path) -> None:
     put(
         tmp_path / "chest_xray",

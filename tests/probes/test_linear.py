@@ -101,6 +101,15 @@ def test_a_fifth_of_each_class_is_held_out(labels: list[int], seed: int) -> None
         assert taken == (0 if count == 1 else max(1, int(count * 0.2 + 0.5)))
 
 
+def test_without_a_group_to_spare_in_every_class_nothing_is_chosen() -> None:
+    x, y = blobs(40, 2)
+    fine = fit_linear(x, y, 2, groups=np.arange(40) // 4)  # ten groups hold images of both classes
+    assert fine.held_out == 8
+    lone = np.where(y.numpy() == 0, 0, 1 + np.arange(40) // 4)  # all of the first class belong together
+    assert fit_linear(x, y, 2, groups=lone).held_out == 0
+    assert fit_linear(x, y, 2, groups=lone).regularization == 1e-2
+
+
 def test_classes_without_training_images_are_never_predicted() -> None:
     x, y = blobs(40, classes=2)
     probe = fit_linear(x, y * 3, 5, 1e-2)

@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from uda.datasets.tree import Tree, scan
 from uda.errors import UserError
 
 _BREAKHIS = re.compile(r"SOB_([BM])_([A-Z]+)-(\d+)-([A-Za-z0-9]+)-(\d+)-(\d+)$")
+_WILDS_TEXTS, _WILDS_NUMBERS = ("center", "slide", "node", "x_coord", "y_coord"), ("patient", "tumor")
 _KERMANY = re.compile(r"(person\d+)_|(?:^|-)IM-(\d+)-")
 
 
@@ -71,7 +72,8 @@ def read_camelyon17(dataset: DataSet, domain: Domain, roots: list[Path], fetch: 
         file = base / "metadata.csv"
         if not file.is_file():
             continue
-        rows = [row for row in _rows(file) if row.get("center") == domain.name.removeprefix("center")]
+        center = domain.name.removeprefix("center")
+        rows = [row for row in _rows(file, _WILDS_TEXTS, _WILDS_NUMBERS) if row["center"] == center]
         if not rows:
             continue
         patches = [
@@ -130,7 +132,11 @@ def read_chestxray14(dataset: DataSet, domain: Domain, roots: list[Path], fetch:
         if not entries:
             continue
         place = {Path(path).name: path for path in _films(base)}
-        rows = [row for row in _rows(entries[0]) if row["Image Index"] in place]
+        rows = [
+            row
+            for row in _rows(entries[0], ("Image Index", "Finding Labels", "Patient ID"))
+            if row["Image Index"] in place
+        ]
         if not rows:
             continue
         labels = np.array([int(row["Finding Labels"] == "No Finding") for row in rows], dtype=np.int64)
@@ -154,13 +160,21 @@ def _films(base: Path) -> Iterator[str]:
         yield from scan(folder).all_files()
 
 
-def _rows(file: Path) -> list[dict[str, str]]:
-    """Return the rows of a table; UserError where it is none."""
+def _rows(file: Path, texts: Sequence[str], numbers: Sequence[str] = ()) -> list[dict[str, str]]:
+    """Return the rows of a table; UserError where it is none, or lacks a column, or a number is none."""
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
-            return [{str(k): str(v) for k, v in row.items()} for row in csv.DictReader(stream)]
+            rows = [{str(k): str(v) for k, v in row.items()} for row in csv.DictReader(stream)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{file} cannot be read ({error}); get it again") from None
+    lacking = [name for name in (*texts, *numbers) if rows and name not in rows[0]]
+    if lacking:
+        raise UserError(f"{file} lacks the column '{lacking[0]}'; get it again")
+    for line, row in enumerate(rows, 2):
+        for name in numbers:
+            if not row[name].isdecimal():
+                raise UserError(f"{file}, line {line}: '{row[name]}' is no number of the column '{name}'; get it again")
+    return rows
 
 
 def _counted(table: ImageTable, domain: Domain) -> tuple[str, ...]:

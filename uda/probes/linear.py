@@ -60,7 +60,8 @@ def fit_linear(
     has one weight vector; the bias is not regularized. Without
     `regularization` it is the one of `REGULARIZATIONS` with the highest accuracy on a held-out fifth of each class of
     *these* features (of equals the lowest loss), after which all of them are fitted; which are held out depends on
-    `seed` alone; groups: (N,) int64, which are never divided there. `standardize` subtracts each dimension's mean and
+    `seed` alone; groups: (N,) int64, which are never divided there: where a class has none to spare, λ is 1e-2.
+    `standardize` subtracts each dimension's mean and
     divides by its standard deviation. Raises UserError for fewer than two classes, a λ that is not positive, or
     features that are not finite.
     """
@@ -71,6 +72,8 @@ def fit_linear(
     x = (x - mean) / scale
     start = x.new_zeros(len(classes), x.shape[1] + 1)
     held = held_out_rows(y, seed, groups=groups) if regularization is None else y.new_empty(0)
+    if groups is not None and len(y[held].unique()) < len(classes):
+        held = held[:0]  # a few groups of some classes alone would choose at random
     chosen = _FALLBACK if regularization is None else regularization
     if len(held):
         kept = torch.ones(len(y), dtype=torch.bool, device=y.device).index_fill_(0, held, False)
