@@ -134,13 +134,19 @@ def named_size(layers: Iterable[Tree]) -> int | None:
 def layers_of_run(layers: Sequence[Tree]) -> list[Tree]:
     """Return what the layers leave to the run whose folder they give as weights: its backbone, and its image size.
 
-    Nothing where the weights are no run's folder. It goes below the layers, which may name another size.
+    Nothing where the weights are no run's folder. It goes below the layers, which may name another size. UserError
+    for a run that has no backbone to leave.
     """
     said = [tree["encoder"]["weights"] for tree in map(written_out, layers) if "weights" in tree.get("encoder", {})]
     recipe = Path(str(said[-1])).expanduser() / "recipe.yaml" if said else None
     if recipe is None or not recipe.is_file():
         return []
     run = written_out(read_layer(recipe))
+    if run.get("task") == "gan":
+        raise UserError(
+            f"'{recipe.parent}' is a run of task 'gan', which leaves no backbone; give --weights a run of another "
+            "task, a file, or none"
+        )
     wanted = {"encoder": ("backbone",), "data": ("image_size", "stored_size") if named_size(layers) is None else ()}
     return [{part: {key: run[part][key] for key in keys if key in run.get(part, {})} for part, keys in wanted.items()}]
 

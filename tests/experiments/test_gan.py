@@ -1,6 +1,9 @@
 """Generative adversarial networks from the command: what a run leaves, comparisons, resuming, refusals."""
 
+import re
 import shutil
+import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,14 @@ from PIL import Image
 
 from tests.report.reading import read
 from tests.tiny import assert_same_run, command, draw_classes, metrics_of
+from uda.batch import Batch
+from uda.clock import Clock
+from uda.errors import UserError
+from uda.experiments.gan.assemble import check_recipe
 from uda.nn.generator import latents, load_generator
+from uda.recipe import GanRecipe, build_as
+from uda.ssl.families import RANDOM_VIEWS
+from uda.tasks.gan import Adversarial
 
 OF_A_RUN = {
     *("recipe.yaml", "metrics.json", "history.csv", "checkpoint"),
@@ -148,6 +158,8 @@ def test_no_steps_measure_untrained_players(pool: Path, tmp_path: Path) -> None:
         ((), ("--objective", "kcl"), "labels"),
         ((), ("--objective", "mae"), "the tokens of a ViT"),
         (("views.name=contrast",), ("--objective", "simclr"), "no gradient passes through views.name=contrast"),
+        (("views.name=natural",), ("--objective", "simclr"), "no gradient passes through views.name=natural"),
+        (("views.name=xray",), ("--objective", "simclr"), "no gradient passes through views.name=xray"),
         (("method.augment=[cutout, cutout]",), (), "name each once"),
         (("method.augment=[blur]",), (), "method.augment"),
         (("method.n_dis=0",), (), "method.n_dis"),
@@ -174,6 +186,40 @@ def test_refusals_are_one_sentence(
     assert words in said
     assert said.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", RANDOM_VIEWS)
+def test_views_are_refused_where_no_gradient_passes_through_them(pool: Path, name: str) -> None:
+    images = torch.rand(4, 3, 32, 32, requires_grad=True)
+    try:
+        views = RANDOM_VIEWS[name](32)(Batch(images * 1.0, torch.arange(4), None, "generated"), Clock(0, 9), "a")
+        passes = bool(torch.autograd.grad(views.square().sum(), images)[0].flatten(1).any(1).all())
+    except RuntimeError:  # what is written in place cannot be differentiated
+        passes = False
+    recipe = build_as(GanRecipe, [{"objectives": ["simclr"], "views": name, "data": {"image_size": 32}}])
+    with nullcontext() if passes else pytest.raises(UserError, match=f"views.name={name}"):
+        check_recipe(recipe)
+
+
+def test_the_time_that_is_foretold_has_painting_in_it(
+    pool: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample = Adversarial.sample
+
+    def slowly(*asked: Any) -> Any:
+        time.sleep(0.3)
+        return sample(*asked)
+
+    monkeypatch.setattr(Adversarial, "sample", slowly)
+    assert paint(pool, tmp_path / "run", steps=2) == 0
+    told = re.search(r"1 look of ([\d.]+) s", capsys.readouterr().out)
+    assert told is not None
+    assert float(told[1]) >= 0.3  # 24 images are painted to foretell 24
+
+
+def test_weights_of_a_gan_are_no_backbone(finished: Path, pool: Path, tmp_path: Path, capsys: Any) -> None:
+    assert command("--task", "probe", "--source", pool, "--weights", finished, "--out", tmp_path / "run") == 2
+    assert "is a run of task 'gan', which leaves no backbone" in capsys.readouterr().err
 
 
 def test_classes_are_wanted_where_they_are_asked_for(tmp_path: Path, capsys: Any) -> None:

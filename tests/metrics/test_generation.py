@@ -1,5 +1,7 @@
 """Distances of two sets of images, by hand and against torch-fidelity's own on the same features."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 from uda.metrics import (
     effective_classes,
     frechet_distance,
+    generation,
     kernel_distance,
     kid,
     kid_interval,
@@ -104,6 +107,18 @@ def test_precision_is_recall_with_the_sides_exchanged(seed: int, n: int) -> None
     x, y = drawn(n, 2, seed), drawn(n + 2, 2, seed + 1, shift=0.5)
     precision, recall = precision_recall(x, y)
     assert precision_recall(y, x) == (recall, precision)
+
+
+def test_distances_of_all_images_are_never_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = drawn(1000, 2, 0), drawn(1000, 2, 1)
+    whole = precision_recall(x, y)
+    monkeypatch.setattr(generation, "_BLOCK", 50)
+    tracemalloc.start()
+    in_blocks = precision_recall(x, y)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert in_blocks == whole
+    assert peak < 1000 * 1000 * 8 / 2  # bytes of half of one matrix of distances
 
 
 def test_effective_classes_by_hand() -> None:

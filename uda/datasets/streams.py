@@ -88,13 +88,15 @@ class Mixture:
 class Stream:
     """Images of one domain in the order in which training draws them.
 
-    sampler: step → rows (B,), a pure function; labels: (N,) or None where training must not see them.
+    sampler: step → rows (B,), a pure function; labels: (N,) or None where training must not see them; parts: how many
+    batches a step takes it apart into, one for each turn of a player.
     """
 
     domain: str
     images: Images
     sampler: Callable[[int], np.ndarray]
     labels: np.ndarray | None = None
+    parts: int = 1
 
     def batch(self, step: int) -> Batch:
         """Return the batch of that step; the same one whenever it is asked for."""

@@ -1,5 +1,6 @@
 """How alike two sets of images are by their features: generated ones and real ones, without pairing them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -145,17 +146,14 @@ def _kernel_sum(x: np.ndarray, y: np.ndarray) -> float:
 
 def _covered(points: np.ndarray, centers: np.ndarray, neighbors: int) -> np.ndarray:
     """Return which points (M, D) lie in the ball of a center (N, D) that reaches to its k-th nearest other, (M,)."""
-    radii = np.concatenate(
-        [np.partition(block, neighbors, axis=1)[:, neighbors] for block in _squared_distances(centers, centers)]
-    )
+    nearest = (np.partition(block, neighbors, axis=1) for block in _squared_distances(centers, centers))
+    radii = np.concatenate([block[:, neighbors].copy() for block in nearest])  # a view would keep the whole block
     return np.concatenate([(block <= radii).any(axis=1) for block in _squared_distances(points, centers)])
 
 
-def _squared_distances(x: np.ndarray, y: np.ndarray) -> "list[np.ndarray]":
-    """Return the squared distances of all rows to all rows, in blocks of rows of x."""
+def _squared_distances(x: np.ndarray, y: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the squared distances of all rows to all rows, in blocks of rows of x: all of 50,000 would take 20 GB."""
     lengths = (y * y).sum(axis=1)
-    found = []
     for start in range(0, len(x), _BLOCK):
         rows = x[start : start + _BLOCK]
-        found.append(np.maximum((rows * rows).sum(axis=1)[:, None] + lengths - 2 * rows @ y.T, 0.0))
-    return found
+        yield np.maximum((rows * rows).sum(axis=1)[:, None] + lengths - 2 * rows @ y.T, 0.0)

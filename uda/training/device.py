@@ -54,7 +54,7 @@ def device_errors_named(streams: Mapping[str, Stream], setting: str) -> Iterator
     try:
         yield
     except torch.cuda.OutOfMemoryError as error:
-        tried = max(images_drawn(stream) for stream in streams.values())
+        tried = max(images_drawn(stream) // stream.parts for stream in streams.values())
         raise UserError(
             f"the GPU's memory does not hold a step of {tried} images of each domain; start anew with "
             f"`{setting} {max(2, tried // 2)}` or a smaller --image-size, and another --out"

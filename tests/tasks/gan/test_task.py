@@ -10,7 +10,9 @@ from torch import Tensor
 from tests.tasks.gan.small import BATCH, CLOCK, N, batches, small_task
 from uda.batch import Batch
 from uda.clock import Clock
+from uda.errors import UserError
 from uda.tasks.gan import Adversarial
+from uda.tasks.gan.losses import gradient_penalty
 from uda.training.checkpoint import Identity
 from uda.training.loop import LoopOptions, create_optimizers, train
 from uda.training.optimizers import set_lr
@@ -151,6 +153,26 @@ def test_options_of_the_discriminators_turn() -> None:
     assert all(p.grad is not None for p in other.encoder.parameters())
     assert losses["rotation"].item() == pytest.approx(plain["rotation"].item(), rel=1e-4)  # it sees plain images
     assert losses["discriminator"].item() != plain["discriminator"].item()
+
+
+def test_the_gradient_penalty_is_by_centered_pixels() -> None:
+    # An oracle of its own: the penalty of the published range, whose gradient autograd finds at 2x − 1.
+    task = small_task(r1=3.0).eval()  # eval: power iteration does not go on between the passes
+    drawn = batches(task)
+    centered = (drawn["images"].images[:BATCH] / 255 * 2 - 1).requires_grad_()
+    expected = 3 * gradient_penalty(task.encoder.score(task.encoder((centered + 1) / 2)), centered)
+    assert task(drawn, "discriminator", CLOCK)["gradient_penalty"].item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_a_full_gpu_is_told_half_the_batch_of_a_turn(tmp_path: Path) -> None:
+    class Full(Adversarial):
+        def forward(self, drawn: Any, turn: str, clock: Clock) -> Any:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    task = small_task(n_dis=5)
+    task.__class__ = Full
+    with pytest.raises(UserError, match=f"`--batch-size {BATCH // 2}`"):  # a step draws five times as many
+        train(task, options(2), tmp_path, IDENTITY, torch.device("cpu"))
 
 
 def test_the_average_follows_faster_at_first() -> None:

@@ -29,8 +29,8 @@ from uda.ssl.views import OrGiven
 from uda.tasks import find_method
 from uda.tasks.gan import Adversarial, GanData
 
-_BLIND = ("asymmetric", "contrast")
-"""Families of random views that no gradient passes through."""
+_PASSING = ("differentiable", "glyph", "weak")
+"""Families of random views that a gradient passes through."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def check_recipe(recipe: GanRecipe) -> None:
         )
     if recipe.training.optimizer != "adamw" and "betas" in recipe.training.model_fields_set:
         raise UserError("training.betas are those of training.optimizer=adamw; leave them out, or choose it")
-    if recipe.objectives and method["alpha"] and recipe.views["name"] in _BLIND:
+    if recipe.objectives and method["alpha"] and recipe.views["name"] not in _PASSING:
         raise UserError(
             f"no gradient passes through views.name={recipe.views['name']} to the generator; give differentiable, weak "
             "or glyph, or method.alpha=0"

@@ -19,6 +19,7 @@ from uda.recipe import GanRecipe
 from uda.report.page import Section
 from uda.ssl import Need
 from uda.tasks.gan import Adversarial
+from uda.tasks.gan.task import STANDING
 from uda.training.timing import duration, seconds_per_step, timed
 from uda.wording import counted
 
@@ -100,14 +101,17 @@ class GanExperiment(Experiment):
 
 
 def _expected_time(recipe: GanRecipe, task: Adversarial, settings: Settings) -> str:
-    """Return how long training will take, from a few steps of a copy, and from measuring a few images."""
+    """Return how long training will take, from a few steps of a copy, and from painting and measuring a few images."""
     options = loop_options(recipe, recipe.seeds[0], settings)
     copied = copied_task(task, task.yardstick)
     step = seconds_per_step(copied, options, settings.device)
     few, looks = min(64, recipe.report.images), evaluations(options)
-    images, _ = copied.sample(torch.arange(few), "time")
-    look = timed(lambda: task.yardstick.extractor.features(images, settings.device), settings.device)
-    look *= recipe.report.images / few
+    painted: list[torch.Tensor] = []
+    painting = timed(lambda: painted.append(copied.sample(torch.arange(few), "time")[0]), settings.device)
+    standing = STANDING * copied.batch_size  # painted at each look besides
+    look = painting * (recipe.report.images + standing) / (few + standing)
+    seeing = timed(lambda: task.yardstick.extractor.features(painted[0], settings.device), settings.device)
+    look += seeing * recipe.report.images / few
     return (
         f"training takes about {duration(options.steps * step + looks * look)}{for_each(len(recipe.seeds))}: "
         f"{counted(options.steps, 'step')} of {step:.2g} s and {counted(looks, 'look')} of {look:.2g} s at "

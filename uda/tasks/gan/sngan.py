@@ -23,8 +23,8 @@ class SNGAN(nn.Module):
     many that their views cost as much as the images, a quarter where all are seen in four rotations (SSGAN: Chen et
     al., CVPR 2019, section 3.3).
     augment: what both players' images undergo before they are judged (Zhao et al., NeurIPS 2020); r1: weight of the
-    gradient penalty at real images (Mescheder et al., ICML 2018); ema: how slowly the average follows the generator,
-    0: it is the generator; early on it follows faster, by (1 + t)/(10 + t) at step t.
+    gradient penalty at real images, by pixels in [−1, 1] (γ of Mescheder et al., ICML 2018); ema: how slowly the
+    average follows the generator, 0: it is the generator; early on it follows faster, by (1 + t)/(10 + t) at step t.
     """
 
     name: ClassVar[str] = "sngan"

@@ -25,7 +25,7 @@ from uda.tasks.gan.sngan import SNGAN
 from uda.tasks.task import Task
 
 DISCRIMINATOR, GENERATOR = "discriminator", "generator"
-_STANDING = 16
+STANDING = 16
 """Batches that the averaged generator's batch norm takes its statistics from."""
 
 
@@ -107,7 +107,7 @@ class Adversarial(Task):
         """Images for all turns of the discriminator at once; labels where it judges by them."""
         drawn = Shuffled(len(self.data.images), self.method.n_dis * self.batch_size, self.seed, "images")
         labels = self.data.labels if self.method.n_classes else None
-        return {"images": Stream("images", self.data.images, drawn, labels)}
+        return {"images": Stream("images", self.data.images, drawn, labels, parts=self.method.n_dis)}
 
     def players(self) -> dict[str, list[dict[str, Any]]]:
         """Generator and discriminator, the latter with the objectives' heads; both with the betas of their Adam."""
@@ -154,7 +154,8 @@ class Adversarial(Task):
         scores = self.encoder.score(features, classes)
         losses[DISCRIMINATOR] = method.discriminator_loss(scores[: len(real)], scores[len(real) :])
         if method.r1:
-            losses["gradient_penalty"] = method.r1 * gradient_penalty(scores[: len(real)], upright)
+            # By pixels in [−1, 1], as published: half the gradient by those in [0, 1].
+            losses["gradient_penalty"] = method.r1 * gradient_penalty(scores[: len(real)], upright) / 4
         return losses
 
     def _generate(self, real: Batch, clock: Clock) -> dict[str, Tensor]:
@@ -221,7 +222,7 @@ class Adversarial(Task):
         The same indices give the same latents throughout training, and in every run of a seed. Batch norm has the
         statistics of images that this generator makes (`gather_statistics`).
         """
-        standing = torch.arange(_STANDING * self.batch_size).split(self.batch_size)
+        standing = torch.arange(STANDING * self.batch_size).split(self.batch_size)
         gather_statistics(self.generator, (self.latents(part, self.seed, 0, "standing") for part in standing))
         images, classes = [], []
         for part in index.split(256):
