@@ -32,6 +32,7 @@ from uda.experiments.gan.assemble import build_task, check_recipe, gan_data, pre
 from uda.experiments.gan.outputs import COLUMNS, label_counts, shown
 from uda.experiments.pool import find_pool, load_pool
 from uda.layers import published_layers, replaced_objectives
+from uda.metrics import summarize
 from uda.recipe import GanRecipe, Tree, build_as
 from uda.report.grid import grid
 from uda.training.checkpoint import Identity
@@ -143,6 +144,7 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
             continue
         entry: dict[str, Any] = {"seeds": sorted(own)}
         entry |= {name: mean([row[name] for row in own.values()]) for name in (*FIGURES, "sure")}
+        entry["kid_ci95"] = summarize([row["kid"] for row in own.values()]).ci95
         steps = next(iter(own.values()))["curve"]
         entry["probe_curve"] = {
             step: mean([row["curve"].get(step, {}).get("probe_accuracy") for row in own.values()]) for step in steps

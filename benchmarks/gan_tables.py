@@ -15,9 +15,9 @@ def painted(digits: dict[str, Any], cifar: dict[str, Any] | None) -> str:
         "### Rotation beside a GAN's discriminator",
         "",
         "SNGAN, SSGAN (a quarter of the images in all four turns) and its placebo (the same turns, random answers), "
-        "narrow networks and a short budget; differences are paired by seed with their 95 % interval, and in round "
-        "brackets the smallest that so many seeds could have detected. Published, 50,000 images, 100,000 steps, "
-        "Inception: FID 16.77 and 14.65 (50,000 real and generated ones), which figures of another extractor cannot be "
+        "narrow networks and a short budget; KID with its 95 % interval over seeds, differences paired by seed with "
+        "theirs, and in round brackets the smallest that so many seeds could have detected. Published, 50,000 images, "
+        "100,000 steps, Inception: FID 16.77 and 14.65 (50,000 real and generated ones), which figures of another extractor cannot be "
         "held against.",
     ]
     for title, result in (("MNIST", digits), ("CIFAR-10 (re-saved as JPEG)", cifar)):
@@ -43,7 +43,9 @@ def _study(title: str, result: dict[str, Any]) -> list[str]:
         if arm in summary:
             entry = summary[arm]
             shares = " | ".join(percent(entry[figure]) for figure in (*SHARES, "sure"))
-            cells = f"{entry['kid']:.4g} | {entry['fid']:.4g} | {shares} | {entry['effective_classes']:.2f}"
+            half = entry["kid_ci95"]
+            kid = f"{entry['kid']:.4g}" + ("" if half is None else f" ± {half:.2g}")
+            cells = f"{kid} | {entry['fid']:.4g} | {shares} | {entry['effective_classes']:.2f}"
             lines.append(f"| {name} | {listed(entry['seeds'])} | {cells} |")
     lines += ["", "| difference | KID | probe (points) |", "|---|---|---|"]
     for key in DIFFERENCES:

@@ -44,8 +44,9 @@ def test_differences_are_paired_by_seed() -> None:
 def test_the_tables_say_what_figures_are_of() -> None:
     result = {"recipe": RECIPE, "summary": summary(ROWS), "runs": ROWS}
     text = painted(result, None)
+    # Of 0.4 and 0.5: 12.706 (Student's t, one degree of freedom) times 0.0707 / √2 is 0.635.
     assert "60 real and 40 generated images, by means" in text
-    assert "| SSGAN | 0, 1 | 0.45 | 5 | 50.0 | 25.0 | 80.0 | 12.5 | 9.50 |" in text
+    assert "| SSGAN | 0, 1 | 0.45 ± 0.64 | 5 | 50.0 | 25.0 | 80.0 | 12.5 | 9.50 |" in text
     assert "| SSGAN minus SNGAN | -0.15 [" in text
     assert "| SNGAN | 50.0 | 65.0 |" in text
     assert "CIFAR-10 (re-saved" not in text

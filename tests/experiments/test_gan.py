@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import timm
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from tests.report.reading import read
 from tests.tiny import assert_same_run, command, draw_classes, metrics_of
@@ -146,6 +148,22 @@ def test_a_flat_folder_of_larger_images_has_no_figures_of_classes(tmp_path: Path
 def test_no_steps_measure_untrained_players(pool: Path, tmp_path: Path) -> None:
     assert paint(pool, tmp_path / "run", steps=0) == 0
     assert metrics_of(tmp_path / "run")["metrics"]["kid"] is not None
+
+
+def test_too_few_images_for_kid_are_named(pool: Path, tmp_path: Path, capsys: Any) -> None:
+    assert paint(pool, tmp_path / "run", "report.images=19", steps=0) == 0
+    assert "warning: 19 images of each kind are too few for KID, which wants 20: it is null" in capsys.readouterr().out
+    assert metrics_of(tmp_path / "run")["metrics"]["kid"] is None
+
+
+def test_runs_measured_by_other_weights_are_not_compared(pool: Path, tmp_path: Path, capsys: Any) -> None:
+    network, file = timm.create_model("smallconv", num_classes=0), tmp_path / "weights.safetensors"
+    of_weights = f"report.extractor_weights={file}"
+    for name, scale in (("a", 1.0), ("b", 1.5)):  # a file of the same name, and other weights in it
+        save_file({key: value * scale for key, value in network.state_dict().items()}, file)
+        assert paint(pool, tmp_path / name, of_weights, steps=0) == 0
+    assert command("compare", tmp_path / "a", tmp_path / "b", "--out", tmp_path / "ab") == 2
+    assert "settings of the report" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,15 @@ def test_gathered_statistics_are_those_of_the_images_alone() -> None:
     assert torch.allclose(generator(z), generator.train()(z), atol=2e-3)
 
 
+@pytest.mark.parametrize(
+    ("n_classes", "given", "said"), [(3, None, r"give it classes \(B,\) in 0 … 2"), (0, [1], "give it no classes")]
+)
+def test_classes_that_do_not_fit_are_named(n_classes: int, given: list[int] | None, said: str) -> None:
+    generator = Generator(32, width=8, n_classes=n_classes)
+    with pytest.raises(ValueError, match=said):
+        generator(torch.zeros(1, 128), None if given is None else torch.tensor(given))
+
+
 def test_a_file_is_loaded_again(tmp_path: Path) -> None:
     generator = Generator(32, dim=4, width=4, n_classes=2).eval()
     save_file(generator.state_dict(), tmp_path / "generator.safetensors", metadata=generator.metadata)

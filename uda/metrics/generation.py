@@ -11,6 +11,9 @@ from scipy.stats import t as student_t
 from uda.metrics.arrays import as_labels, as_matrix
 
 _BLOCK = 1024  # rows compared at once
+PARTS = 10
+FEWEST = 2 * PARTS
+"""Images of each kind that KID with its interval wants: two in each part."""
 _MOST = 1000  # images of a disjoint part, as of the published subsets
 
 
@@ -79,7 +82,7 @@ def kid(
     return KernelDistance(float(found.mean()), float(found.std()))
 
 
-def kid_interval(real: ArrayLike, fake: ArrayLike, parts: int = 10, seed: int = 0) -> KernelDistance | None:
+def kid_interval(real: ArrayLike, fake: ArrayLike, parts: int = PARTS, seed: int = 0) -> KernelDistance | None:
     """Return the Kernel Inception Distance over disjoint parts of both sides, with Student's t interval over them.
 
     real: (N, D), fake: (M, D), each cut at random into `parts`, or more where these would have over 1,000 images. Parts

@@ -96,7 +96,10 @@ class Generator(nn.Module):
         xavier(self.last)
 
     def forward(self, z: Tensor, classes: Tensor | None = None) -> Tensor:
-        """(B, dim), and classes (B,) if it was made for some → (B, 3, S, S)."""
+        """(B, dim), and classes (B,) if it was made for some → (B, 3, S, S); ValueError if they do not fit."""
+        if (classes is None) == bool(self.n_classes):
+            wants = f"classes (B,) in 0 … {self.n_classes - 1}" if self.n_classes else "no classes"
+            raise ValueError(f"this generator was made for {self.n_classes} classes: give it {wants}")
         x = self.start(z).unflatten(1, (-1, 4, 4))
         for block in self.blocks:
             x = block(x, classes)

@@ -14,6 +14,7 @@ from uda.experiments.gan.outputs import beside_sections, seed_content, write_see
 from uda.experiments.parts import check_objectives, training_warnings
 from uda.experiments.pool import PoolFound, PoolLoaded, find_pool, load_pool
 from uda.experiments.preflight import copied_task, evaluations, for_each
+from uda.metrics.generation import FEWEST
 from uda.probes.extractor import CLASSIFIER, find_extractor
 from uda.recipe import GanRecipe
 from uda.report.page import Section
@@ -49,8 +50,13 @@ class GanExperiment(Experiment):
             title = "smallconv, to be trained on the real images' classes"
         real = min(report.images, len(found.table))
         line = f"measured by: {title}, on {counted(real, 'real image')} and {report.images} generated ones"
-        warnings = (*found.warnings, *training_warnings(recipe, len(found.table)))
-        return replace(found, lines=(*found.lines, line), warnings=warnings)
+        warnings = [*found.warnings, *training_warnings(recipe, len(found.table))]
+        if real < FEWEST:
+            warnings.append(
+                f"{counted(real, 'image')} of each kind are too few for KID, which wants {FEWEST}: it is null; set "
+                "report.images higher, or add images"
+            )
+        return replace(found, lines=(*found.lines, line), warnings=tuple(warnings))
 
     def load(self, found: PoolFound, recipe: GanRecipe, settings: Settings) -> PoolLoaded:
         """Decode the images."""

@@ -36,7 +36,9 @@ def seed_content(recipe: GanRecipe, label: str, loaded: PoolLoaded, task: Advers
     frame = seed_frame(recipe, label, seed, loaded, task.last_metrics, measured.ci95, kind, task.device)
     extractor = yardstick.extractor.title
     counts = {"n_real": len(yardstick.real), "n_fake": task.n_images, "extractor": extractor}
-    report = hashlib.sha256(repr(sorted(counts.items())).encode()).hexdigest()[:32]
+    # What the real images are measured by: of other weights or views, figures are of another kind.
+    seen = (sorted(counts.items()), yardstick.extractor.key, recipe.data.augment, recipe.data.fit)
+    report = hashlib.sha256(repr(seen).encode()).hexdigest()[:32]
     return frame | {
         "source": loaded.title,
         "images": {"train": len(task.data.images)},
