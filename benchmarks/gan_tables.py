@@ -17,8 +17,8 @@ def painted(digits: dict[str, Any], cifar: dict[str, Any] | None) -> str:
         "SNGAN, SSGAN (a quarter of the images in all four turns) and its placebo (the same turns, random answers), "
         "narrow networks and a short budget; KID with its 95 % interval over seeds, differences paired by seed with "
         "theirs, and in round brackets the smallest that so many seeds could have detected. Published, 50,000 images, "
-        "100,000 steps, Inception: FID 16.77 and 14.65 (50,000 real and generated ones), which figures of another extractor cannot be "
-        "held against.",
+        "100,000 steps, Inception: FID 16.77 and 14.65 (50,000 real and generated ones), which "
+        "figures of another extractor cannot be held against.",
     ]
     for title, result in (("MNIST", digits), ("CIFAR-10 (re-saved as JPEG)", cifar)):
         if result is not None:
