@@ -1,10 +1,12 @@
 """What is said of several seeds and of differences, and where each interval comes from."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.tiny import SMALL, command, draw_classes, metrics_of
 from uda.experiments.content import accuracy_differences, difference_content, pairs_content, summary_content
 
 IMAGES = "bootstrap over test images"
@@ -68,8 +70,24 @@ def test_arms_that_answer_alike_differ_by_nothing() -> None:
 def test_differences_in_accuracy_are_drawn_by_group() -> None:
     # Four groups of 25 images alike: of one all are won. As a mean of four, not of a hundred, it may well be 0.
     ours, theirs = {"a": np.repeat([True, False], [25, 75])}, {"a": np.zeros(100, dtype=bool)}
-    low, high = accuracy_differences(ours, theirs, seed=0, groups=np.repeat(np.arange(4), 25))["a"] or ()
+    low, high = accuracy_differences(ours, theirs, seed=0, groups={"a": np.repeat(np.arange(4), 25)})["a"] or ()
     assert (low, high) == (0.0, 0.75)  # P(no draw of four) is .32; P(all four) .4 %, P(three or more) 5 %
     arms = [summary_content([of_seed(0, a=0.5)]) | {"groups": {"groups": 4}} for _ in range(2)]
     kind = difference_content(arms[0], arms[1], {"a": [low, high]})["metrics"]["a"]["ci95_kind"]
     assert kind == "bootstrap over groups of test images"
+
+
+@pytest.mark.parametrize("task", ["unida", "dg"])
+def test_images_of_one_patient_are_drawn_together(tmp_path: Path, task: str) -> None:
+    for name in ("film", "scan"):
+        root = draw_classes(tmp_path / "centers" / name, {"normal": 6, "tumor": 6})
+        patients = [f"{kind}/{i}.png,{kind} {i // 3}\n" for kind in ("normal", "tumor") for i in range(6)]
+        (root / "groups.csv").write_text("path,patient\n" + "".join(patients))
+    ends: tuple[object, ...] = ("--source", tmp_path / "centers" / "film", "--target", tmp_path / "centers" / "scan")
+    run = (*ends, "--task", task, "--steps", 1, "--compare", "--out", tmp_path / "run", *SMALL)
+    assert command(*run) == 0
+    content = metrics_of(tmp_path / "run")
+    assert content["groups"] == {"test_groups": 4}
+    assert "groups of t" in content["ci95_kind"]
+    kinds = {entry["ci95_kind"] for entry in content["difference"]["metrics"].values() if entry["ci95"] is not None}
+    assert kinds == {"bootstrap over groups of test images"}

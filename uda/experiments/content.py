@@ -167,16 +167,25 @@ def difference_content(
 
 
 def accuracy_differences(
-    ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], seed: int, groups: np.ndarray | None = None
+    ours: Mapping[str, np.ndarray],
+    theirs: Mapping[str, np.ndarray],
+    seed: int,
+    groups: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, list[float] | None]:
     """Return 95 % bootstrap intervals of differences in accuracy over the images that two arms were tested on.
 
     ours, theirs: for each figure which images were answered right, (N,), the same images in the same order; a figure
-    of other numbers of them in the two arms has no interval. groups: (N,) of these images, drawn whole; None: each
-    stands for itself.
+    of other numbers of them in the two arms has no interval. groups: for each figure (N,) of these images, drawn whole;
+    where there are none each image stands for itself.
     """
     shared = [name for name in ours if name in theirs and len(ours[name]) == len(theirs[name])]
-    return {name: _bootstrap(ours[name].astype(np.float64) - theirs[name], seed, groups) for name in shared}
+    belong = groups or {}
+    return {name: _bootstrap(ours[name].astype(np.float64) - theirs[name], seed, belong.get(name)) for name in shared}
+
+
+def groups_content(groups: np.ndarray | None) -> dict[str, Any]:
+    """Return how many groups a run was tested on, nothing where each image stands for itself."""
+    return {} if groups is None else {"groups": {"test_groups": len(np.unique(groups))}}
 
 
 def _bootstrap(values: np.ndarray, seed: int, groups: np.ndarray | None) -> list[float] | None:

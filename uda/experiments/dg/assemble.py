@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from uda.datasets.groups import joint_groups
+from uda.datasets.groups import joint_groups, own_groups
 from uda.datasets.sampling import fewest_images, held_out
 from uda.datasets.streams import Concatenated, Images
 from uda.errors import UserError
@@ -97,6 +97,8 @@ def source_domains(recipe: DgRecipe, domains: Domains, inputs: Inputs) -> Source
         inputs.target,
         domains.target.table.labels,
         domains.class_names,
+        groups,
+        own_groups(domains.target.table),
     )
 
 

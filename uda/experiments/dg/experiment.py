@@ -128,7 +128,7 @@ class DgExperiment(Experiment):
         """Return the intervals of the differences in accuracy, where both arms were tested on the same images."""
         mine, others = ours.task.last_right, theirs.task.last_right
         same = ours.content["fingerprints"] == theirs.content["fingerprints"]
-        return accuracy_differences(mine, others, ours.seed) if same else {}
+        return accuracy_differences(mine, others, ours.seed, ours.task.last_groups) if same else {}
 
     def beside(self, ours: SeedResult, theirs: SeedResult) -> Sequence[Section]:
         """Return class activation maps of both arms on the same images of the unseen domain."""

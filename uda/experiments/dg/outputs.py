@@ -8,6 +8,7 @@ import torch
 
 from uda.datasets.sampling import spread
 from uda.datasets.streams import Subset
+from uda.experiments.content import groups_content
 from uda.experiments.dg.assemble import method_label
 from uda.experiments.dg.domains import Domains
 from uda.experiments.dg.selection import selection_content
@@ -40,23 +41,30 @@ def seed_content(
     folder: Path, recipe: DgRecipe, domains: Domains, task: DomainGeneralization, seed: int
 ) -> dict[str, Any]:
     """Return what a seed's `metrics.json` holds; nothing in it depends on when or how fast the run was."""
-    intervals = {name: accuracy_interval(right, np.ones(len(right), bool)) for name, right in task.last_right.items()}
+    groups = task.last_groups
+    intervals = {
+        name: accuracy_interval(right, np.ones(len(right), bool), groups.get(name))
+        for name, right in task.last_right.items()
+    }
     ci95 = {name: None if i.low is None or i.high is None else [i.low, i.high] for name, i in intervals.items()}
     history = History(folder / "history.csv", ()).read()
     images = {"source": len(domains.labels), "validation": len(task.data.held_out)}
     device = task.threshold.device
-    frame = seed_frame(
-        recipe, method_label(recipe), seed, domains, task.last_metrics, ci95, "bootstrap over test images", device
+    kind = f"bootstrap over {'groups of ' if groups else ''}test images"
+    frame = seed_frame(recipe, method_label(recipe), seed, domains, task.last_metrics, ci95, kind, device)
+    return (
+        frame
+        | groups_content(groups.get("accuracy"))
+        | {
+            "chosen": selection_content(recipe, history),
+            "target_images_used": recipe.adapt,
+            "setting": LEAVE_ONE_OUT if domains.dataset and not recipe.adapt else None,
+            "source": domains.source_name,
+            "target": domains.target.table.name,
+            "domains": [side.table.name for side in domains.sources],
+            "images": images | {"target": len(domains.target.table)},
+        }
     )
-    return frame | {
-        "chosen": selection_content(recipe, history),
-        "target_images_used": recipe.adapt,
-        "setting": LEAVE_ONE_OUT if domains.dataset and not recipe.adapt else None,
-        "source": domains.source_name,
-        "target": domains.target.table.name,
-        "domains": [side.table.name for side in domains.sources],
-        "images": images | {"target": len(domains.target.table)},
-    }
 
 
 def write_seed_outputs(

@@ -149,7 +149,9 @@ class ProbeExperiment(Experiment):
             {name: figure.right for name, figure in arm.task.figures.items() if figure.right is not None}
             for arm in (ours, theirs)
         ]
-        return accuracy_differences(right[0], right[1], ours.seed, ours.task.test_groups)
+        groups = ours.task.test_groups
+        belong = {} if groups is None else dict.fromkeys(right[0], groups)
+        return accuracy_differences(right[0], right[1], ours.seed, belong)
 
 
 def _probed_labels(

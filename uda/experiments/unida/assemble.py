@@ -116,6 +116,7 @@ def unida_data(domains: Domains, inputs: Inputs) -> UnidaData:
         inputs.labelled,
         few,
         own_groups(domains.source.table),
+        own_groups(domains.target.table),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from uda.experiments.content import groups_content
 from uda.experiments.predict import UNKNOWN
 from uda.experiments.seed import seed_frame
 from uda.experiments.selection import selection_content
@@ -28,20 +29,24 @@ def seed_content(
     if domains.labelled is not None:
         images["labelled_target"] = len(domains.labelled.table)
     ci95, device = image_bootstrap(task, answer, seed), task.threshold.device
-    frame = seed_frame(
-        recipe, method_label(recipe), seed, domains, metrics, ci95, "bootstrap over target images", device
+    groups = task.data.target_groups
+    kind = "bootstrap over target images" if groups is None else "bootstrap over groups of target images"
+    frame = seed_frame(recipe, method_label(recipe), seed, domains, metrics, ci95, kind, device)
+    return (
+        frame
+        | groups_content(groups)
+        | {
+            "rejection": {"rule": recipe.rejection, "threshold": answer.threshold},
+            "by_rejection": task.measure_by_rule(answer),
+            "answers": answer_counts(answer, domains.class_names),
+            "unknown_share": share_of(answer, task.method.fixed_threshold, seed),
+            "selection": selection_content(recipe.selection, history, metrics["universal_score"], len(task.held_out)),
+            "source": domains.source.table.name,
+            "target": domains.target.table.name,
+            "setting": domains.sets.setting,
+            "images": images,
+        }
     )
-    return frame | {
-        "rejection": {"rule": recipe.rejection, "threshold": answer.threshold},
-        "by_rejection": task.measure_by_rule(answer),
-        "answers": answer_counts(answer, domains.class_names),
-        "unknown_share": share_of(answer, task.method.fixed_threshold, seed),
-        "selection": selection_content(recipe.selection, history, metrics["universal_score"], len(task.held_out)),
-        "source": domains.source.table.name,
-        "target": domains.target.table.name,
-        "setting": domains.sets.setting,
-        "images": images,
-    }
 
 
 def answer_counts(answer: Answer, class_names: tuple[str, ...]) -> dict[str, int]:
@@ -66,7 +71,7 @@ def share_of(answer: Answer, published: float, seed: int) -> dict[str, float] | 
 def image_bootstrap(
     task: UniDA, answer: Answer, seed: int, minus: Answer | None = None, resamples: int = 500
 ) -> dict[str, list[float] | None]:
-    """Return 95 % intervals over resampled target images; None for figures that need k-means anew (NMI, H³).
+    """Return 95 % intervals over resampled target images, or groups of them; None for NMI and H³ (k-means anew).
 
     minus: another model's answer about the same images; then the intervals are those of the paired difference.
     """
@@ -96,7 +101,7 @@ def image_bootstrap(
         if name in ("nmi", "h3_score"):
             found[name] = None
             continue
-        interval = bootstrap_ci(figure(name), len(labels), resamples, seed)
+        interval = bootstrap_ci(figure(name), len(labels), resamples, seed, task.data.target_groups)
         found[name] = None if interval.low is None or interval.high is None else [interval.low, interval.high]
     return found
 

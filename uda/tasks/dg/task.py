@@ -28,7 +28,8 @@ class SourceDomains:
     """The images to learn from, and those of the unseen domain.
 
     labels: (N,) in 0 … K−1, and domains: (N,) in 0 … D−1 of the source's images; held_out: rows of those that are not
-    trained on (validation); target_labels: (M,), −1 unlabelled, read by `evaluate` alone.
+    trained on (validation); target_labels: (M,), −1 unlabelled, read by `evaluate` alone; groups: (N,) and
+    target_groups: (M,) int64, of images that belong together; None: each stands for itself.
     """
 
     source: Images
@@ -38,6 +39,8 @@ class SourceDomains:
     target: Images
     target_labels: np.ndarray
     class_names: tuple[str, ...]
+    groups: np.ndarray | None = None
+    target_groups: np.ndarray | None = None
 
     @property
     def n_domains(self) -> int:
@@ -128,6 +131,11 @@ class DomainGeneralization(Supervised):
         right = answer.closed[known] == labels[known]
         kept_right = kept.closed == self.data.labels[self.data.held_out]
         self.last_answer, self.last_right = answer, {"accuracy": right, "source_accuracy": kept_right}
+        groups = {
+            "accuracy": (self.data.target_groups, known),
+            "source_accuracy": (self.data.groups, self.data.held_out),
+        }
+        self.last_groups = {name: of[rows] for name, (of, rows) in groups.items() if of is not None}
         found: dict[str, float | None] = {
             "accuracy": float(right.mean()) if len(right) else None,
             "per_class_accuracy": per_class_accuracy(labels, answer.closed, len(self.data.class_names)),

@@ -108,7 +108,7 @@ class Pretrain(Task):
         self.last_metrics: dict[str, float | None] | None = None
         self.last_intervals: dict[str, list[float] | None] = {}
         self.last_right: dict[str, np.ndarray] = {}
-        self.last_groups: np.ndarray | None = None  # of the images that these are about
+        self.last_groups: dict[str, np.ndarray] = {}  # of the images that these are about
 
     def streams(self) -> dict[str, Stream]:
         """All images for the objectives; labelled ones, if the method uses labels, for the classifier."""
@@ -185,7 +185,7 @@ class Pretrain(Task):
             if self.method.uses_labels:
                 answers = self.classify(self.pool.test_images, tested)
                 own["accuracy"] = self._classified("accuracy", answers, truth, groups)
-        self.last_groups = groups
+        self.last_groups = {} if groups is None else dict.fromkeys(("accuracy", "knn_accuracy"), groups)
         self.last_metrics = own | {
             "knn_accuracy": self._knn_accuracy(features, self.pool.labels[rows], test, truth, groups),
             "uniformity": uniformity(features[torch.from_numpy(spread(len(features), _PAIRS))]),

@@ -68,6 +68,7 @@ class Supervised(Task):
         self.last_answer: Answer | None = None
         self.last_metrics: dict[str, float | None] = {}
         self.last_right: dict[str, np.ndarray] = {}
+        self.last_groups: dict[str, np.ndarray] = {}  # of the images that these are about, where that is known
 
     def learned(self) -> Images:
         """Return all images that objectives learn from, in the order in which they count them."""

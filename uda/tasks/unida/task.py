@@ -32,7 +32,8 @@ class UnidaData:
     source_labels: (N,) in 0 … K−1; target_labels: 0 … K−1 for shared classes, K and above for target-private ones, −1
     unknown to us; they are read by `evaluate` alone. class_names: the source's K, in the classifier's order.
     labelled: target images that the user lets training see with their labels (M,) in 0 … K−1; not among `target`.
-    source_groups: (N,) int64, of source images that belong together; None: each stands for itself.
+    source_groups: (N,) int64, of source images that belong together, and target_groups: (M,); None: each stands for
+    itself.
     """
 
     source: Images
@@ -43,6 +44,7 @@ class UnidaData:
     labelled: Images | None = None
     labelled_labels: np.ndarray | None = None
     source_groups: np.ndarray | None = None
+    target_groups: np.ndarray | None = None
 
     @property
     def n_classes(self) -> int:
