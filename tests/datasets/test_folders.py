@@ -262,3 +262,12 @@ def test_natural_key_orders_any_names(texts: list[str]) -> None:
     once = sorted(texts, key=natural_key)
     once.reverse()
     assert sorted(once, key=natural_key) == sorted(texts, key=natural_key)
+
+
+def test_pixels_are_not_copied_where_the_classes_stay() -> None:
+    pixels = torch.zeros(3, 3, 4, 4, dtype=torch.uint8)
+    table = ImageTable("digits", ("a", "b", "c"), np.array([0, 1, -1]), ("x", "y"), pixels)
+    assert table.relabel(("x", "y")) is table
+    turned = table.relabel(("y", "x"))
+    assert turned.labels.tolist() == [1, 0, -1]
+    assert table.relabel(("y",)).labels.tolist() == [0, -1]

@@ -54,6 +54,8 @@ class ImageTable:
 
     def relabel(self, classes: tuple[str, ...]) -> "ImageTable":
         """Return the images whose class is among `classes`, numbered in that order; unlabelled images stay, as −1."""
+        if classes == self.classes:
+            return self  # stacks of pixels are not copied
         number = {name: i for i, name in enumerate(classes)}
         to_new = np.array([number.get(name, -2) for name in self.classes] + [-1], dtype=np.int64)
         labels = to_new[self.labels]  # label −1 picks the last entry, which is −1

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -96,7 +96,7 @@ def grouped(train: Domain, test: Domain | None, recipe: GroupedRecipe) -> tuple[
 def _find(sides: list[Domain], recipe: GroupedRecipe) -> tuple[str, np.ndarray] | None:
     """Return by what images belong together, and the groups of both sides end to end."""
     how = recipe.groups
-    whole = join([side.table for side in sides], sides[0].table.name)
+    whole = join([replace(side.table, pixels=None) for side in sides], sides[0].table.name)
     own = own_groups(whole)
     if how == NONE:
         return None
