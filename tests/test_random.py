@@ -111,6 +111,11 @@ def test_permutations_of_three_are_equally_likely() -> None:
     assert ((counts - 1000) ** 2 / 1000).sum() < 20.5
 
 
+@given(seed=st.integers(-5, 2**62), step=st.integers(0, 10**7), purpose=st.sampled_from(["step", "source"]))
+def test_derived_seed_is_the_first_word_of_index_zero(seed: int, step: int, purpose: str) -> None:
+    assert derived_seed(seed, step, purpose) == expected_word(seed, step, 0, purpose, 0) >> 1
+
+
 def test_derived_seed_fits_where_seeds_are_wanted() -> None:
     seeds = {derived_seed(seed, step, purpose) for seed in range(10) for step in range(10) for purpose in ("a", "b")}
     assert len(seeds) == 200
