@@ -8,7 +8,7 @@ import torch
 from benchmarks.common import CPU
 from benchmarks.speed.measure import PeakMemory, ratio, spread
 from benchmarks.speed.scaling import clustering_rows
-from benchmarks.speed.steps import Case, Stored, floor_of, option_row, recipe_of, task_of, whole_steps
+from benchmarks.speed.steps import Case, Stored, floor_of, option_row, overhead_row, recipe_of, task_of, whole_steps
 from uda.experiments.experiment import loop_options
 
 TINY = Case("smallconv", 16, 16, 4, 12)
@@ -55,6 +55,12 @@ def test_rounds_are_timed_between_turns_of_the_other() -> None:
     assert len(seconds) == len(turns) == 3
     # One step that is not counted and two that are after each turn, and one more that ends the last round.
     assert [steps.count(turn) for turn in (1, 2, 3)] == [3, 3, 4]
+
+
+def test_the_loop_takes_time_of_its_own() -> None:
+    row = overhead_row(CPU.device, rounds=3, steps=20)
+    assert row["row"] == "loop"
+    assert row["ms_beyond_the_floor"]["median"] > 0  # it writes history.csv, which the floor does not
 
 
 def test_an_option_is_measured_against_the_default() -> None:

@@ -45,7 +45,7 @@ def hash_bits(seed: int, step: int, index: Tensor, purpose: str, draws: int) -> 
 
 
 def _state(seed: int, step: int, purpose: str) -> int:
-    """Return what all indices share, in Python's integers: a dozen operations on a tensor of one cost fifty times that."""
+    """Return what all indices share, in Python's integers: on a tensor of one it takes fifty times as long."""
     state = seed
     for key in (step, purpose_key(purpose)):
         state = _mixed(state * _GAMMA + key + 1)

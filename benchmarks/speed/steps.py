@@ -7,7 +7,7 @@ loop, its history and its checks.
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from benchmarks.common import CPU
 from benchmarks.speed.measure import ROUNDS, Row, ratio, seconds_a_step, spread
 from uda.batch import Batch
 from uda.clock import Clock
+from uda.datasets.streams import Stream
 from uda.experiments.experiment import loop_options
 from uda.experiments.parts import build_objectives, random_view, starting_encoder, training_view
 from uda.experiments.unida.assemble import build_task
@@ -218,11 +219,40 @@ def option_row(case: Case, name: str, value: Any, device: torch.device, rounds: 
     return row | {"times_the_default": ratio(seconds["changed"], seconds["default"])}
 
 
-def overhead_row(device: torch.device, rounds: int = ROUNDS) -> Row:
-    """Return what the loop itself takes a step, in milliseconds: a step that has next to nothing to compute."""
-    row = step_row("rotation", Case("smallconv", 8, 8, 2, 64), device, rounds)
-    beyond = row["ms"]["median"] - row["floor_ms"]["median"]
-    return {"row": "loop", "ms_beyond_the_floor": round(beyond, 3), **row}
+class Idle(Task):
+    """One weight that learns nothing, and two images that nobody looks at: what is left of a step is the loop."""
+
+    def __init__(self, images: Stored):
+        super().__init__()
+        self.weight, self.images = nn.Parameter(torch.zeros(1)), images
+
+    def streams(self) -> dict[str, Stream]:
+        """Return the same two images at every step."""
+        return {"images": Stream("images", self.images, lambda step: np.arange(2))}
+
+    def forward(self, batches: Mapping[str, Batch], turn: str, clock: Clock) -> dict[str, Tensor]:
+        """Return the weight."""
+        return {"loss": self.weight.sum()}
+
+
+def overhead_row(device: torch.device, rounds: int = ROUNDS, steps: int = 200) -> Row:
+    """Return what the loop itself takes a step, in milliseconds, beyond gradient and optimizer of a single weight."""
+    recipe = recipe_of("rotation", CASES["cpu"][0])
+    options, images = loop_options(recipe, 0, replace(CPU, device=device)), Stored(2, 8, device)
+    task = Idle(images).to(device)
+    (optimizer,) = create_optimizers(task, options).values()
+
+    def bare() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        task({}, "all", Clock(0, 1, 0, 1, 1))["loss"].backward()
+        optimizer.step()
+
+    floors: list[float] = []
+    ours = whole_steps(
+        Idle(images), options, device, rounds, steps, lambda: floors.append(seconds_a_step(bare, steps, device))
+    )
+    beyond = [1000 * (whole - floor) for whole, floor in zip(ours, floors, strict=True)]
+    return {"row": "loop", "ms_beyond_the_floor": spread(beyond)}
 
 
 def step_rows(device: torch.device, objectives: Sequence[str] = OBJECTIVES, rounds: int = ROUNDS) -> list[Row]:
