@@ -171,7 +171,8 @@ def fewshot(result: dict[str, Any], _: dict[str, Any] | None) -> str:
         "percent; differences to the cosine classifier alone are paired by seed with their 95 % interval, and in "
         "brackets the smallest that so many seeds could have detected. Location has, as published, a classifier of the "
         "patches beside it; the placebos have random answers about turns and sides, and true classes. "
-        "Published gains are of a WRN-28-10 at 84 px (Gidaris et al., ICCV 2019).",
+        "Published, with a WRN-28-10 on miniImageNet at 84 px, 1-shot and 5-shot: rotation 62.8 and 80.0, location "
+        "60.7 and 77.6 (Gidaris et al., ICCV 2019).",
         "",
         "| beside the cosine classifier | seeds | 1-shot | 5-shot | 1-shot, difference | 5-shot, difference | 5-shot, "
         "minus its placebo |",

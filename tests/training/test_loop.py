@@ -14,6 +14,7 @@ from uda.errors import UserError
 from uda.experiments.experiment import Settings, loop_options
 from uda.recipe import Recipe
 from uda.tasks.unida import UniDA
+from uda.training import loop
 from uda.training.checkpoint import Identity, saved_steps
 from uda.training.loop import Interrupted, LoopOptions, train
 
@@ -117,7 +118,8 @@ def test_a_run_without_steps_measures_and_saves_what_it_starts_from(tmp_path: Pa
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_resume_ends_with_the_same_bits(tmp_path: Path, optimizer: str) -> None:
+def test_resume_ends_with_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str) -> None:
+    monkeypatch.setattr(loop, "_PATIENCE", 0)  # as where steps are slow: each is written at once
     recipe = tiny_recipe({"objectives": ["rotation"], "training": {"optimizer": optimizer, "evaluate_every": 4}})
     whole = run(recipe, tmp_path / "whole")
     # Stopped at step 8 (so after 7), between the checkpoints of 5 and 10; the last row is half written.
@@ -217,6 +219,22 @@ def test_the_term_that_is_not_finite_is_the_one_that_is_named(tmp_path: Path, va
         UserError, match=f"the loss term '{name}' became (-?inf|nan) at step 3; no checkpoint was saved"
     ):
         run(recipe, tmp_path, at_step(tiny_task(recipe), 2, spoiled))
+
+
+def test_what_breaks_on_a_loss_that_was_not_finite_does_not_hide_it(tmp_path: Path) -> None:
+    spoiled: list[int] = []
+
+    def once(losses: dict[str, Tensor]) -> dict[str, Tensor]:
+        if spoiled:
+            raise ValueError("matrix contains invalid numeric entries")
+        spoiled.append(1)
+        return losses | {"rotation": losses["rotation"] * float("nan")}
+
+    recipe = tiny_recipe({"objectives": ["rotation"]})
+    task = at_step(at_step(tiny_task(recipe), 2, once), 3, once)
+    with pytest.raises(UserError, match="the loss term 'rotation' became nan at step 3; no checkpoint"):
+        run(recipe, tmp_path, task)
+    assert history(tmp_path)["step"].tolist() == [1, 2]
 
 
 def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:

@@ -30,6 +30,9 @@ from uda.training.prefetch import Prefetch
 from uda.training.schedules import SCHEDULES
 from uda.training.selected import Selected
 
+_PATIENCE, _STEPS = 0.1, 20
+"""After how many seconds (on a CPU) or steps (on a GPU) losses are read back, checked and written."""
+
 
 @dataclass(frozen=True)
 class LoopOptions:
@@ -99,13 +102,12 @@ def _train(
         selected.cut(done)
     seen = sum(images_drawn(stream) for stream in streams.values())
     available = sum(len(stream.images) for stream in streams.values())
-    # Reading one value back is free on a CPU; on a GPU it would make every step wait for the device.
-    flush_every = 1 if device.type == "cpu" else 20
     pending: list[tuple[dict[str, Any], dict[str, Tensor]]] = []
 
     with _stop_politely() as stopped, Prefetch(streams, device) as prefetch:
         bar = tqdm(total=options.steps, initial=done, desc="training", unit="step", disable=not options.progress)
         started, first = time.perf_counter(), done
+        written = started
         task.train()
         for step in range(done, options.steps):
             clock = Clock(step, options.steps, options.seed, seen, available)
@@ -116,15 +118,21 @@ def _train(
                 _restart(optimizers, restarted)
             _seed(derived_seed(options.seed, step, "step"), device)
             batches = prefetch.fetch(step, last=step == options.steps - 1)
-            losses = move(task, optimizers, batches, clock, lr, accelerator, options.clip_norm)
+            try:
+                losses = move(task, optimizers, batches, clock, lr, accelerator, options.clip_norm)
+            except (RuntimeError, ValueError):
+                _finite_rows(pending, history, options.lr, checkpoints)  # what broke this step may be the one before
+                raise
             row = {"step": step + 1, "epoch": round((step + 1) * seen / available, 4), "lr": lr}
             pending.append((row, losses))
             finished = step + 1 == options.steps
             evaluating = finished or _due(step + 1, options.evaluate_every)
             stopping = bool(stopped)  # asked once, for a Ctrl-C from here on belongs to the next step
             saving = finished or _due(step + 1, options.checkpoint_every) or stopping
-            if len(pending) >= flush_every or evaluating or saving:
-                rows = _finite_rows(pending, options.lr, checkpoints)
+            # To read a value back makes a GPU wait for its step; to write one takes longer than a small step on a CPU.
+            enough = time.perf_counter() - written >= _PATIENCE if device.type == "cpu" else len(pending) >= _STEPS
+            if enough or evaluating or saving:
+                rows = _finite_rows(pending, history, options.lr, checkpoints)
                 pending.clear()
                 if evaluating or saving:
                     _check_weights(task, step + 1, options.lr, checkpoints)
@@ -133,6 +141,7 @@ def _train(
                     rows[-1] |= metrics
                     task.train()
                 history.append(rows)
+                written = time.perf_counter()
                 if evaluating and selected is not None:
                     selected.keep(step + 1, task)
                 bar.set_postfix_str(_postfix(rows[-1], seen * (step + 1 - first) / (time.perf_counter() - started)))
@@ -209,14 +218,15 @@ def _restart(optimizers: Mapping[str, Optimizer], parameters: Sequence[torch.nn.
 
 
 def _finite_rows(
-    pending: list[tuple[dict[str, Any], dict[str, Tensor]]], lr: float, checkpoints: Path
+    pending: list[tuple[dict[str, Any], dict[str, Tensor]]], history: History, lr: float, checkpoints: Path
 ) -> list[dict[str, Any]]:
-    """Read the pending losses back; UserError naming the first term that is not finite."""
-    rows = []
+    """Read the pending losses back; UserError naming the first that is not finite, once those before are written."""
+    rows: list[dict[str, Any]] = []
     for row, losses in pending:
         values = {name: float(value) for name, value in losses.items()}
         for name, value in values.items():
             if not math.isfinite(value):
+                history.append(rows)
                 raise _diverged(f"the loss term '{name}' became {value}", row["step"], lr, checkpoints)
         rows.append(row | values)
     return rows
