@@ -93,9 +93,10 @@ def test_a_defect_is_no_fault_of_the_user(
 STOPPED = """
 import os, signal, sys
 from uda.cli import main
-from uda.training import checkpoint
+from uda.training import checkpoint, loop
 from uda.training.history import History
 
+loop._PATIENCE = 0  # as where steps are slow: each is written at once
 how, arguments = sys.argv[1], sys.argv[2:]
 flush, append = checkpoint._flush, History.append
 
