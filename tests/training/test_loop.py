@@ -235,6 +235,9 @@ def test_what_breaks_on_a_loss_that_was_not_finite_does_not_hide_it(tmp_path: Pa
     with pytest.raises(UserError, match="the loss term 'rotation' became nan at step 3; no checkpoint"):
         run(recipe, tmp_path, task)
     assert history(tmp_path)["step"].tolist() == [1, 2]
+    with pytest.raises(ValueError, match="invalid numeric"):  # and finite ones are written before it goes on its way
+        run(recipe, tmp_path / "finite", at_step(tiny_task(recipe), 3, once))
+    assert history(tmp_path / "finite")["step"].tolist() == [1, 2, 3]
 
 
 def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:

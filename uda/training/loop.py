@@ -121,7 +121,8 @@ def _train(
             try:
                 losses = move(task, optimizers, batches, clock, lr, accelerator, options.clip_norm)
             except (RuntimeError, ValueError):
-                _finite_rows(pending, history, options.lr, checkpoints)  # what broke this step may be the one before
+                # What broke this step may be a loss of the one before.
+                history.append(_finite_rows(pending, history, options.lr, checkpoints))
                 raise
             row = {"step": step + 1, "epoch": round((step + 1) * seen / available, 4), "lr": lr}
             pending.append((row, losses))
