@@ -1,6 +1,7 @@
 """In-domain pre-training on histology: whether it beats other initial weights on LC25000's lung images.
 
 python -m benchmarks.medical_lung          (an hour on two quiet CPU cores by estimate; goes on where it stopped)
+python -m benchmarks.medical_lung --originals    (how many originals there are alone; a minute)
 python -m benchmarks.medical_lung --one    (tiles of one immunohistochemistry image; a few minutes)
 
 Nine hundred images of three classes, made from 567 originals by turning, mirroring and shifting: copies of one original
@@ -171,6 +172,7 @@ def main() -> None:
     parser.add_argument("--objectives", nargs="+", default=list(OBJECTIVES))
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--one", action="store_true", help="the one-image case alone")
+    parser.add_argument("--originals", action="store_true", help="count the originals among the images, and no more")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--result", default=NAME, help="what the results are called")
     flags = parser.parse_args()
@@ -183,6 +185,10 @@ def main() -> None:
     first = probing(study_recipe((), flags.steps, lung()), Start(RANDOM), 0, None)
     loaded = experiment.load(experiment.find(first, QUIET), first, QUIET)
     print("\n".join(loaded.lines), flush=True)
+    if flags.originals:
+        assert loaded.groups is not None  # `groups=auto` looks for copies
+        write_result("lung_originals", {"groups": dict(loaded.groups.content)})
+        return
     wanted = [(start.initial, start.objective) for start in starts(flags.objectives)]
     wanted += [(RANDOM, LEAK), (IMAGENET, LEAK)]
     jobs = [(*each, seed, flags.steps, folder) for seed in flags.seeds for each in wanted]

@@ -45,7 +45,7 @@ def hash_bits(seed: int, step: int, index: Tensor, purpose: str, draws: int) -> 
 
 
 def _state(seed: int, step: int, purpose: str) -> int:
-    """Return what all indices share, in Python's integers: on a tensor of one it takes fifty times as long."""
+    """Return what all indices share, in Python's integers: operations on a tensor of one take far longer."""
     state = seed
     for key in (step, purpose_key(purpose)):
         state = _mixed(state * _GAMMA + key + 1)
