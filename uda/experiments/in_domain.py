@@ -245,7 +245,8 @@ def _shares_line(loaded: PoolLoaded, seeds: Sequence[int]) -> str:
     for share in SHARES:
         sizes = {len(labelled_rows(labels, parse_labels(share), seed, loaded.train_groups)) for seed in seeds}
         told.append(f"{share} is {' or '.join(map(str, sorted(sizes)))}")
-    return f"labels: {', '.join(told)} of {int((labels >= 0).sum())}, in whole groups, of every class at least one"
+    whole = "" if loaded.train_groups is None else ", in whole groups"
+    return f"labels: {', '.join(told)} of {int((labels >= 0).sum())}{whole}, of every class at least one"
 
 
 def _only_new(say: Any, known: Sequence[str]) -> Any:
