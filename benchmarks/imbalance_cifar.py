@@ -180,6 +180,7 @@ def main() -> None:
     chosen = list(dict.fromkeys(arm for part in parts for arm in arms(part)))
     chosen = [arm for arm in chosen if not flags.only or arm.method in flags.only]
     wanted = [(arm, seed, flags.steps, folder) for seed in flags.seeds for arm in chosen]
+    wanted.sort(key=lambda job: job[0].objective != NONE)  # an objective makes a step longer: those come last
     lacking = [
         (arm.ratio, seed)
         for arm, seed, *_ in wanted

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import timm
 import torch
+import yaml
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -21,6 +22,7 @@ from uda.batch import Batch
 from uda.clock import Clock
 from uda.errors import UserError
 from uda.experiments.gan.assemble import check_recipe
+from uda.layers import published_layers
 from uda.nn.generator import latents, load_generator
 from uda.recipe import GanRecipe, build_as
 from uda.ssl.families import RANDOM_VIEWS
@@ -184,7 +186,8 @@ def test_runs_measured_by_other_weights_are_not_compared(pool: Path, tmp_path: P
         (("method.ngff=4",), (), "did you mean method.ngf"),
         (("report.extractor=inception",), (), "report.extractor=inception wants"),
         (("report.extractor=smallconf",), (), "unknown backbone 'smallconf'"),
-        (("training.optimizer=sgd", "training.betas=[0.5, 0.9]"), (), "training.betas"),
+        (("training.optimizer=sgd", "training.betas=[0.5, 0.9]"), (), "no effect with training.optimizer=sgd"),
+        (("training.backbone_lr_scale=1",), (), "training.backbone_lr_scale has no effect in task 'gan'"),
         ((), ("--labels", "10%"), "--labels means nothing to task 'gan'"),
         ((), ("--method", "sngan", "--compare"), "nothing to compare"),
     ],
@@ -204,6 +207,11 @@ def test_refusals_are_one_sentence(
     assert words in said
     assert said.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_the_recipe_that_a_run_leaves_behind_is_not_refused() -> None:
+    recipe = build_as(GanRecipe, [*published_layers("gan", None, frozen=False), {"training": {"optimizer": "sgd"}}])
+    check_recipe(build_as(GanRecipe, [yaml.safe_load(recipe.dump())]))
 
 
 @pytest.mark.parametrize("name", RANDOM_VIEWS)

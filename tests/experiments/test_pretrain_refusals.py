@@ -47,6 +47,10 @@ def recipe_of(*layers: dict[str, Any]) -> PretrainRecipe:
             {"objectives": ["rotation"], "data": {"image_size": 64, "stored_size": 32}},
             "data.stored_size=32 is below the image size 64; raise it",
         ),
+        (
+            {"objectives": ["rotation"], "training": {"backbone_lr_scale": 1}},
+            "training.backbone_lr_scale has no effect in task 'pretrain'; leave it out",
+        ),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(layer: dict[str, Any], sentence: str) -> None:

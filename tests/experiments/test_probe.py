@@ -186,6 +186,7 @@ def test_other_test_images_are_not_paired(photos: Path, tmp_path: Path) -> None:
         ({"method": {"probes": "[knn, foo]"}}, "unknown probe 'foo'"),
         ({"method": {"finetune": "[foo]"}}, r"method.finetune wants shares of the labels, such as \[1%, 10%\]"),
         ({"data": {"image_size": 64, "stored_size": 32}}, "data.stored_size=32 is below the image size 64; raise it"),
+        ({"training": {"backbone_lr_scale": 1}}, "training.backbone_lr_scale has no effect in task 'probe'"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(layer: dict[str, Any], sentence: str) -> None:

@@ -101,6 +101,15 @@ def check_sizes(recipe: Recipe) -> None:
         )
 
 
+def check_unused(recipe: Recipe, option: str, where: str) -> None:
+    """Refuse another value than the default of a training option that nothing here uses.
+
+    Whether it was named does not count: the recipe that a run leaves behind names every option.
+    """
+    if getattr(recipe.training, option) != type(recipe.training).model_fields[option].default:
+        raise UserError(f"training.{option} has no effect {where}; leave it out")
+
+
 def check_moves(recipe: Recipe, what: str, instead: str = "") -> None:
     """Refuse frozen mode where training moves the backbone; what: the training, instead: what else there is."""
     if recipe.encoder.freeze or recipe.encoder.adapter:

@@ -14,7 +14,7 @@ from uda.datasets.sampling import spread
 from uda.datasets.streams import Subset
 from uda.errors import UserError
 from uda.experiments.experiment import Settings
-from uda.experiments.parts import build_objectives, pixel_view, random_view, square
+from uda.experiments.parts import build_objectives, check_unused, pixel_view, random_view, square
 from uda.experiments.pool import PoolLoaded
 from uda.experiments.seen import Seen
 from uda.nn.generator import check_size
@@ -55,8 +55,9 @@ def check_recipe(recipe: GanRecipe) -> None:
         raise UserError(
             f"data.stored_size={recipe.data.stored_size} is below the image size of {recipe.data.image_size}; raise it"
         )
-    if recipe.training.optimizer != "adamw" and "betas" in recipe.training.model_fields_set:
-        raise UserError("training.betas are those of training.optimizer=adamw; leave them out, or choose it")
+    if recipe.training.optimizer != "adamw":
+        check_unused(recipe, "betas", f"with training.optimizer={recipe.training.optimizer}")
+    check_unused(recipe, "backbone_lr_scale", "in task 'gan'")
     if recipe.objectives and method["alpha"] and recipe.views["name"] not in _PASSING:
         raise UserError(
             f"no gradient passes through views.name={recipe.views['name']} to the generator; give differentiable, weak "

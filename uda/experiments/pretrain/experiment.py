@@ -17,6 +17,7 @@ from uda.experiments.parts import (
     build_objectives,
     check_objectives,
     check_sizes,
+    check_unused,
     given_by,
     random_view,
     square,
@@ -77,6 +78,7 @@ class PretrainExperiment(Experiment):
         if recipe.data.ratio is not None and recipe.data.groups not in (None, "none"):
             raise UserError("data.ratio cuts a tail before images are grouped by data.groups; leave one of them out")
         check_sizes(recipe)
+        check_unused(recipe, "backbone_lr_scale", "in task 'pretrain'")
 
     def find(self, recipe: PretrainRecipe, settings: Settings) -> PoolFound:
         """Find the images, and what the backbone gives to objectives."""

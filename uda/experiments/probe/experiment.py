@@ -9,7 +9,14 @@ import numpy as np
 from uda.errors import UserError
 from uda.experiments.content import accuracy_differences
 from uda.experiments.experiment import Experiment, SeedResult, Settings
-from uda.experiments.parts import check_sizes, random_view, starting_encoder, training_view, write_backbone
+from uda.experiments.parts import (
+    check_sizes,
+    check_unused,
+    random_view,
+    starting_encoder,
+    training_view,
+    write_backbone,
+)
 from uda.experiments.pool import PoolFound, PoolLoaded, find_pool, load_pool, usable_labels
 from uda.experiments.pretrain.experiment import Inputs, groups_content, interval_kind, prepare_pool, same_images
 from uda.experiments.probe.finetune import finetune
@@ -44,6 +51,7 @@ class ProbeExperiment(Experiment):
             raise UserError("probing never moves the backbone; leave --freeze and encoder.adapter out")
         Probing(**recipe.method_options)
         check_sizes(recipe)
+        check_unused(recipe, "backbone_lr_scale", "in task 'probe'")
 
     def find(self, recipe: ProbeRecipe, settings: Settings) -> PoolFound:
         """Find the images and the weights."""
