@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from uda.attacks import frozen
+from uda.datasets.groups import own_groups
 from uda.datasets.packed import SquareImages
 from uda.datasets.resolve import resolve
 from uda.datasets.streams import Images
@@ -120,7 +121,7 @@ def robustness_report(
     """
     recipe = validated(ExaminationRecipe, dict(report), "report.")
     plan, chosen = plan_of(recipe), choose_device(device)
-    images, labels, names, notes = _labelled(data, image_size)
+    images, labels, names, notes, groups = _labelled(data, image_size)
     size = images.batch(np.arange(1)).shape[-1]
     subject = _subject(model, class_map, names, turns).to(chosen)
     n_classes = _classes_told(subject, images, chosen)
@@ -145,6 +146,7 @@ def robustness_report(
         None if training is None else _given(training),
         _others(near),
         _others(far),
+        groups=groups,
     )
     shown = progress_shown() if progress is None else progress
     if shown:
@@ -208,8 +210,8 @@ def _classes_told(subject: Subject, images: Images, device: torch.device) -> int
 
 def _labelled(
     data: str | Path | Labelled, image_size: int | None
-) -> tuple[Images, np.ndarray, tuple[str, ...], tuple[str, ...]]:
-    """Return test images as the model sees them, their labels, the classes and what was understood."""
+) -> tuple[Images, np.ndarray, tuple[str, ...], tuple[str, ...], np.ndarray | None]:
+    """Return test images as the model sees them, their labels, the classes, what was understood, and their groups."""
     if isinstance(data, str | Path):
         if image_size is None:
             raise UserError("images from files want an image_size: the pixels of a side that the model takes")
@@ -222,9 +224,10 @@ def _labelled(
         domain = load_domain(table, settings, progress=False)
         squares = SquareImages(domain.images, settings.packed_size, settings.fit)
         notes = (*found.lines, f"examined: {table.name}", *found.warnings, *domain.losses)
-        return Seen(squares, NoAugmentation(image_size)), domain.table.labels, table.classes, notes
+        seen, known = Seen(squares, NoAugmentation(image_size)), domain.table
+        return seen, known.labels, table.classes, notes, own_groups(known)
     images, labels = _given(data)
-    return images, labels, tuple(map(str, range(int(labels.max()) + 1))), ()
+    return images, labels, tuple(map(str, range(int(labels.max()) + 1))), (), None
 
 
 def _others(sets: Mapping[str, Pixels] | None) -> dict[str, Images]:

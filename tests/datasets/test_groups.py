@@ -187,6 +187,15 @@ def test_a_file_as_spreadsheets_write_it(tmp_path: Path) -> None:
         with_file(found)
 
 
+def test_a_file_that_nobody_would_read_is_refused(tmp_path: Path) -> None:
+    put(tmp_path, "train/a/1.png", "train/b/2.png")
+    (tmp_path / "train" / "groups.csv").write_text("path,patient\na/1.png,p\nb/2.png,p\n")
+    with pytest.raises(UserError, match=r"train/groups.csv is not read there; write one .*/groups.csv whose paths"):
+        with_file(read_folder(tmp_path).table())
+    (tmp_path / "groups.csv").write_text("path,patient\ntrain/a/1.png,p\ntrain/b/2.png,p\n")
+    assert with_file(read_folder(tmp_path).table()).columns["patient"].tolist() == ["p", "p"]
+
+
 def test_a_folder_of_centers_has_the_columns_for_every_task(tmp_path: Path) -> None:
     put(tmp_path, "one/a/1.png", "one/b/2.png", "two/a/3.png", "two/b/4.png")
     lines = [f"{name},p\n" for name in ("one/a/1.png", "one/b/2.png", "two/a/3.png", "two/b/4.png")]

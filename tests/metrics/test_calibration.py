@@ -177,6 +177,19 @@ def test_interval_of_two_kinds_of_images():
     assert (found.low, found.high) == pytest.approx((0.20, 0.40), abs=0.011)
 
 
+def test_the_interval_of_copies_that_are_drawn_together_is_that_of_the_originals():
+    rng = np.random.default_rng(0)
+    given, labels = rng.dirichlet(np.ones(3), 30), rng.integers(0, 3, 30)
+    copied = np.repeat(given, 4, axis=0), np.repeat(labels, 4)
+    alone, together = (
+        calibration_intervals(given, labels),
+        calibration_intervals(*copied, groups=np.repeat(np.arange(30), 4)),
+    )
+    for name in ("ece", "brier", "nll"):  # as many images to each bin: ties may fall to another one among copies
+        assert (together[name].low, together[name].high) == pytest.approx((alone[name].low, alone[name].high))
+        assert calibration_intervals(*copied)[name].high < together[name].high
+
+
 def test_certain_and_right_answers_have_intervals_without_width():
     found = calibration_intervals(np.eye(3), np.arange(3), n_resamples=50)
     assert {(interval.low, interval.high) for interval in found.values()} == {(0.0, 0.0)}

@@ -184,6 +184,17 @@ def test_the_interval_of_an_auroc_resamples_both_sides():
     assert (separate.low, separate.high) == (1.0, 1.0)
 
 
+def test_the_interval_of_copies_that_are_drawn_together_is_that_of_the_originals():
+    rng = np.random.default_rng(0)
+    low_scores, high_scores = rng.normal(0, 1, 40), rng.normal(1, 1, 30)
+    groups = {"known_groups": np.repeat(np.arange(40), 3), "unknown_groups": np.repeat(np.arange(30), 2)}
+    copied = np.repeat(low_scores, 3), np.repeat(high_scores, 2)
+    assert auroc_interval(*copied, **groups) == auroc_interval(low_scores, high_scores)
+    assert auroc_interval(*copied).high < auroc_interval(*copied, **groups).high
+    with pytest.raises(ValueError, match="one group for each of the 120 images"):
+        auroc_interval(*copied, known_groups=np.arange(40))
+
+
 def test_takes_tensors():
     assert auroc(torch.tensor([0.1, 0.2]), torch.tensor([0.3])) == 1.0
     assert oscr(torch.tensor([True, False]), torch.tensor([0.1, 0.2]), torch.tensor([0.3])) == 0.5

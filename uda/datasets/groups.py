@@ -1,6 +1,7 @@
 """Groups of images that no split may divide: a patient's, a slide's, all copies of one original."""
 
 import csv
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -100,10 +101,14 @@ def pattern_groups(table: ImageTable, pattern: str) -> np.ndarray:
 def with_file(table: ImageTable) -> ImageTable:
     """Return the table with the columns of `groups.csv` in its folder, where there is one; others keep theirs.
 
-    UserError for a file that is no table, without `path`, that lacks images of the folder or gives one two groups.
+    UserError for a file that is no table, without `path`, that lacks images of the folder or gives one two groups, and
+    for one in a folder below, where nobody would read it.
     """
-    path = None if table.root is None else Path(table.root) / GROUP_FILE
-    if path is None or table.root is None or not path.is_file():
+    if table.root is None:
+        return table
+    path = Path(table.root) / GROUP_FILE
+    if not path.is_file():
+        _refuse_below(table, table.root)
         return table
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:  # spreadsheets put a mark before the first name
@@ -158,6 +163,17 @@ def held_out_groups(labels: np.ndarray, groups: np.ndarray, share: float, seed: 
             held += counts[group]
             having = having - (counts[group] > 0)
     return np.flatnonzero(taken[place]).astype(np.int64)
+
+
+def _refuse_below(table: ImageTable, root: Path) -> None:
+    """Refuse a table of groups in a folder between `root` and its images."""
+    folders = {Path(folder) for folder in {path.rpartition(os.sep)[0] for path in table.paths}}
+    for folder in sorted({above for own in folders for above in (own, *own.parents) if root in above.parents}):
+        if (folder / GROUP_FILE).is_file():
+            raise UserError(
+                f"{folder / GROUP_FILE} is not read there; write one {root / GROUP_FILE} whose paths begin below "
+                f"{root}, or name that folder itself as data"
+            )
 
 
 def _below(path: str, root: Path | None) -> str:

@@ -183,6 +183,11 @@ def accuracy_differences(
     return {name: _bootstrap(ours[name].astype(np.float64) - theirs[name], seed, belong.get(name)) for name in shared}
 
 
+def interval_kind(grouped: bool, images: str = "test images") -> str:
+    """Return what intervals of one run's figures were drawn from."""
+    return f"bootstrap over {'groups of ' if grouped else ''}{images}"
+
+
 def groups_content(groups: np.ndarray | None) -> dict[str, Any]:
     """Return how many groups a run was tested on, nothing where each image stands for itself."""
     return {} if groups is None else {"groups": {"test_groups": len(np.unique(groups))}}

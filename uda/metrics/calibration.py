@@ -109,11 +109,17 @@ def calibration_metrics(probabilities: ArrayLike, labels: ArrayLike, bins: int =
 
 
 def calibration_intervals(
-    probabilities: ArrayLike, labels: ArrayLike, bins: int = 15, n_resamples: int = 1000, seed: int = 0
+    probabilities: ArrayLike,
+    labels: ArrayLike,
+    bins: int = 15,
+    n_resamples: int = 1000,
+    seed: int = 0,
+    groups: ArrayLike | None = None,
 ) -> dict[str, BootstrapInterval]:
-    """Return the 95 % bootstrap interval over images of every figure of `calibration_metrics`.
+    """Return the 95 % bootstrap interval over images, or groups of them, of every figure of `calibration_metrics`.
 
-    Arguments as there, with at least one labelled image (ValueError otherwise). Images keep the bins that they have in
+    Arguments as there, with at least one labelled image (ValueError otherwise); groups: (N,) as in `bootstrap_ci`.
+    Images keep the bins that they have in
     the whole set. Both calibration errors are sums of absolute values, which a resample makes larger on average, so
     that an interval can lie above the figure where that is near 0.
     """
@@ -132,7 +138,7 @@ def calibration_intervals(
         "brier": lambda rows: float(squares[rows].mean()),
         "nll": lambda rows: float(logs[rows].mean()),
     }
-    return {name: bootstrap_ci(figure, len(p), n_resamples, seed) for name, figure in statistics.items()}
+    return {name: bootstrap_ci(figure, len(p), n_resamples, seed, groups) for name, figure in statistics.items()}
 
 
 def _bin_of(confidence: np.ndarray, bins: int, adaptive: bool) -> np.ndarray:

@@ -9,7 +9,7 @@ from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score
 
 from uda.metrics.arrays import as_labels, as_matrix, as_scores, check_lengths
-from uda.metrics.statistics import BootstrapInterval
+from uda.metrics.statistics import BootstrapInterval, drawing
 
 Positive = Literal["in", "out"]
 
@@ -130,18 +130,24 @@ def ood_metrics(scores_in: ArrayLike, scores_out: ArrayLike) -> dict[str, float 
 
 
 def auroc_interval(
-    known_scores: ArrayLike, unknown_scores: ArrayLike, n_resamples: int = 200, seed: int = 0
+    known_scores: ArrayLike,
+    unknown_scores: ArrayLike,
+    n_resamples: int = 200,
+    seed: int = 0,
+    known_groups: ArrayLike | None = None,
+    unknown_groups: ArrayLike | None = None,
 ) -> BootstrapInterval:
     """Return the AUROC with its 95 % percentile bootstrap interval; known and unknown images are each resampled alone.
 
-    Arguments as for `auroc`; all is None if either is empty.
+    Arguments as for `auroc`; groups: (N,) and (M,), of images that are drawn together; all is None if either is empty.
     """
     known, unknown = as_scores(known_scores, "known_scores"), as_scores(unknown_scores, "unknown_scores")
     estimate = auroc(known, unknown)
     if estimate is None:
         return BootstrapInterval(None, None, None, 0)
     rng = np.random.default_rng(seed)
-    found = [auroc(rng.choice(known, len(known)), rng.choice(unknown, len(unknown))) for _ in range(n_resamples)]
+    draw, draw_unknown = drawing(len(known), known_groups), drawing(len(unknown), unknown_groups)
+    found = [auroc(known[draw(rng)], unknown[draw_unknown(rng)]) for _ in range(n_resamples)]
     low, high = np.quantile(np.array(found, dtype=np.float64), [0.025, 0.975])
     return BootstrapInterval(estimate, float(low), float(high), n_resamples)
 

@@ -136,15 +136,14 @@ def bootstrap_ci(
     """
     if n_images < 1 or n_resamples < 1 or not 0 < confidence < 1:
         raise ValueError("bootstrap_ci needs at least one image and one resample, and a confidence between 0 and 1")
-    members = _members(n_images, groups)
+    draw = drawing(n_images, groups)
     estimate = statistic(np.arange(n_images))
     if estimate is None:
         return BootstrapInterval(None, None, None, 0)
     rng = np.random.default_rng(seed)
     figures = []
     for _ in range(n_resamples):
-        drawn = rng.integers(0, len(members) if members else n_images, len(members) if members else n_images)
-        figure = statistic(np.concatenate([members[g] for g in drawn]) if members else drawn)
+        figure = statistic(draw(rng))
         if figure is not None:
             figures.append(figure)
     if not figures:
@@ -181,16 +180,20 @@ def accuracy_interval(
     return BootstrapInterval(accuracy, float(low), float(high), n_resamples)
 
 
-def _members(n_images: int, groups: ArrayLike | None) -> list[np.ndarray]:
-    """Return the rows of each group, or nothing where every image stands for itself."""
+def drawing(n_images: int, groups: ArrayLike | None = None) -> Callable[[np.random.Generator], np.ndarray]:
+    """Return what draws the rows of one resample: as many images, or groups, as there are, with replacement.
+
+    groups: (n_images,) as in `bootstrap_ci`; ValueError for another number of them.
+    """
     if groups is None:
-        return []
+        return lambda rng: rng.integers(0, n_images, n_images)
     names = np.asarray(groups)
     if names.shape != (n_images,):
         raise ValueError(f"groups must name one group for each of the {n_images} images, not the shape {names.shape}")
     _, number = np.unique(names, return_inverse=True)
     order = np.argsort(number, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(number[order])) + 1)
+    members = np.split(order, np.flatnonzero(np.diff(number[order])) + 1)
+    return lambda rng: np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))])
 
 
 def _std(values: np.ndarray, scale: float) -> float:

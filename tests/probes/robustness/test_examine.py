@@ -140,6 +140,37 @@ def test_other_images_are_told_by_every_score_that_the_model_allows() -> None:
     assert {cell.distance for cell in found.values()} == {"near"}
 
 
+def test_intervals_are_drawn_over_groups_where_these_are_known() -> None:
+    # Each image three times, as three tiles of a patient would be: the interval of the four patients, not of twelve.
+    levels = [np.repeat(side, 3).tolist() for side in (LEFT, RIGHT)]
+    groups, attacks = np.repeat(np.arange(4), 3), [NamedAttack("fgsm", 11)]
+    baseline = Baseline("by hand", {"brightness": 0.5, "contrast": 0.5}, 0.1)
+    few, many = (
+        examine(
+            subject(),
+            Examined(own, labels, Generated(own, labels, ("brightness", "contrast"), (3,), "cifar"), groups=known),
+            Plan(attacks, attacked=len(labels)),
+            baseline,
+        ).intervals()
+        for own, labels, known in (
+            (images(LEFT, RIGHT, 16), LABELS, np.arange(4)),
+            (images(*levels, 16), np.repeat(LABELS, 3), groups),
+        )
+    )
+    for name in ("accuracy", "brier", "fgsm_linf_11_accuracy", "corruption_accuracy", "mce"):
+        assert many[name] == pytest.approx(few[name]), name
+    assert few["accuracy"] == (0.25, 1.0)
+
+
+def test_the_temperature_of_a_group_is_fitted_on_other_groups() -> None:
+    groups = np.array([0, 0, 1, 1])
+    data = Examined(images(LEFT, RIGHT), LABELS, groups=groups)
+    test = outputs(subject(), data.images, 4)
+    found = temperatures_of(subject(), data, test, 4)
+    assert found[:2].tolist() == [fit_temperature(test.logits[2:], LABELS[2:])] * 2
+    assert found[2:].tolist() == [fit_temperature(test.logits[:2], LABELS[:2])] * 2
+
+
 def test_cells_of_different_images_have_no_figure_over_images() -> None:
     cells = [Judged("a", 1, np.ones(n, dtype=bool), {"ece": 0.0}, {"ece": 0.0}) for n in (3, 4)]
     found = Findings(Judged("clean", 0, np.ones(3, dtype=bool), {"ece": 0.0}, {"ece": 0.0}), 1.0, corruptions=cells)

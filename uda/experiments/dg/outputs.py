@@ -8,7 +8,7 @@ import torch
 
 from uda.datasets.sampling import spread
 from uda.datasets.streams import Subset
-from uda.experiments.content import groups_content
+from uda.experiments.content import groups_content, interval_kind
 from uda.experiments.dg.assemble import method_label
 from uda.experiments.dg.domains import Domains
 from uda.experiments.dg.selection import selection_content
@@ -50,7 +50,7 @@ def seed_content(
     history = History(folder / "history.csv", ()).read()
     images = {"source": len(domains.labels), "validation": len(task.data.held_out)}
     device = task.threshold.device
-    kind = f"bootstrap over {'groups of ' if groups else ''}test images"
+    kind = interval_kind(bool(groups))
     frame = seed_frame(recipe, method_label(recipe), seed, domains, task.last_metrics, ci95, kind, device)
     return (
         frame

@@ -11,7 +11,7 @@ import torch
 from uda.datasets.packed import SquareImages
 from uda.datasets.sampling import spread
 from uda.errors import UserError
-from uda.experiments.content import accuracy_differences
+from uda.experiments.content import accuracy_differences, interval_kind
 from uda.experiments.experiment import Experiment, SeedResult, Settings
 from uda.experiments.parts import (
     build_objectives,
@@ -118,7 +118,7 @@ class PretrainExperiment(Experiment):
     ) -> dict[str, Any]:
         """Return the figures of the features."""
         assert task.last_metrics is not None
-        device, kind = next(task.parameters()).device, interval_kind(loaded)
+        device, kind = next(task.parameters()).device, interval_kind(loaded.groups is not None)
         frame = seed_frame(
             recipe, self.label(recipe), seed, loaded, task.last_metrics, task.last_intervals, kind, device
         )
@@ -162,11 +162,6 @@ class PretrainExperiment(Experiment):
         ):
             return {}
         return accuracy_differences(ours.task.last_right, theirs.task.last_right, ours.seed, ours.task.last_groups)
-
-
-def interval_kind(loaded: PoolLoaded) -> str:
-    """Return what intervals of figures over test images were drawn from."""
-    return "bootstrap over test images" if loaded.groups is None else "bootstrap over groups of test images"
 
 
 def groups_content(loaded: PoolLoaded) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from uda.errors import UserError
-from uda.experiments.content import accuracy_differences
+from uda.experiments.content import accuracy_differences, interval_kind
 from uda.experiments.experiment import Experiment, SeedResult, Settings
 from uda.experiments.parts import (
     check_sizes,
@@ -18,7 +18,7 @@ from uda.experiments.parts import (
     write_backbone,
 )
 from uda.experiments.pool import PoolFound, PoolLoaded, find_pool, load_pool, usable_labels
-from uda.experiments.pretrain.experiment import Inputs, groups_content, interval_kind, prepare_pool, same_images
+from uda.experiments.pretrain.experiment import Inputs, groups_content, prepare_pool, same_images
 from uda.experiments.probe.finetune import finetune
 from uda.experiments.seed import page_frame, seed_frame
 from uda.nn.encoder import create_encoder
@@ -113,7 +113,7 @@ class ProbeExperiment(Experiment):
         """Return every figure with its interval."""
         metrics = {name: figure.value for name, figure in task.figures.items()}
         ci95 = {name: figure.ci95 for name, figure in task.figures.items()}
-        kind = f"{interval_kind(loaded)}{OVER_EPISODES}"
+        kind = f"{interval_kind(loaded.groups is not None)}{OVER_EPISODES}"
         device = next(task.encoder.parameters()).device
         return seed_frame(recipe, self.label(recipe), seed, loaded, metrics, ci95, kind, device) | {
             "steps": recipe.training.steps if task.probing.finetune else 0,

@@ -61,10 +61,11 @@ def robust_data(recipe: RobustnessRecipe, loaded: Loaded, inputs: Inputs, seed: 
         )
     if test is None or inputs.test is None:
         tested: Images = Subset(inputs.pool, rows.tested)
-        test_labels = table.labels[rows.tested]
+        asked = table.select(rows.tested)
     else:
-        tested, test_labels = inputs.test, test.table.labels
-    return RobustData(inputs.pool, given, table.labels, rows.validation, tested, test_labels, table.classes)
+        tested, asked = inputs.test, test.table
+    learned = inputs.pool, given, table.labels, rows.validation
+    return RobustData(*learned, tested, asked.labels, table.classes, own_groups(asked))
 
 
 def noise_rate(recipe: RobustnessRecipe) -> float:

@@ -184,10 +184,12 @@ def examined(
     near: Mapping[str, Images] | None = None,
     far: Mapping[str, Images] | None = None,
     stored: Callable[[Tensor], Tensor] | None = None,
+    groups: np.ndarray | None = None,
 ) -> Examined:
     """Return the images of a report, the test images cut to the sample that the recipe asks for.
 
-    All images as the model is to see them; stored: what it sees of images as they are read, None: those very images.
+    All images as the model is to see them; stored: what it sees of images as they are read, None: those very images;
+    groups: (N,) of the test images, None where nothing says what belongs together.
     Without a far set, three kinds of noise are one.
     """
     images, labels = test
@@ -208,6 +210,7 @@ def examined(
         training,
         {name: _some(other, _OTHERS) for name, other in (near or {}).items()},
         found,
+        None if groups is None else groups[rows],
     )
 
 

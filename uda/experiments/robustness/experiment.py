@@ -14,7 +14,7 @@ from torch import Tensor
 from uda.datasets.packed import PackedImages
 from uda.datasets.streams import Images, Subset
 from uda.errors import UserError
-from uda.experiments.content import accuracy_differences
+from uda.experiments.content import accuracy_differences, groups_content, interval_kind
 from uda.experiments.experiment import Experiment, SeedResult, Settings, loop_options
 from uda.experiments.parts import (
     check_moves,
@@ -166,11 +166,12 @@ class RobustnessExperiment(Experiment):
             images |= {"test": len(findings.clean.right), "attacked": len(findings.clean_attacked)}
             baseline = None if findings.baseline is None else findings.baseline.name
             more = {"temperature": findings.temperature, "baseline": baseline}
-        kind, device = "bootstrap over test images", task.threshold.device
+        kind, device = interval_kind(task.data.test_groups is not None), task.threshold.device
         frame = seed_frame(recipe, self.label(recipe), seed, loaded, metrics, ci95, kind, device)
         wrong = float((task.data.labels != task.data.true_labels)[learned].mean()) if learned.any() else None
         examined = recipe.report.model_dump_json() + str(recipe.data.image_size)
         frame["fingerprints"]["report"] = hashlib.sha256(examined.encode()).hexdigest()[:32]
+        more |= groups_content(task.data.test_groups)
         return frame | {"source": loaded.title, "images": images, "wrong_labels": wrong} | more
 
     def write(
@@ -207,9 +208,9 @@ class RobustnessExperiment(Experiment):
         """Return the intervals of differences over images, where both arms were tested on the same ones."""
         if isinstance(ours.task, OneClassTask) or isinstance(theirs.task, OneClassTask):
             return {}
-        mine, others = (_findings(arm.task).right() for arm in (ours, theirs))
+        found, others = (_findings(arm.task) for arm in (ours, theirs))
         same = ours.content["fingerprints"] == theirs.content["fingerprints"]
-        return accuracy_differences(mine, others, ours.seed) if same else {}
+        return accuracy_differences(found.right(), others.right(), ours.seed, found.belonging()) if same else {}
 
 
 def images_of(recipe: RobustnessRecipe, data: RobustData, loaded: Loaded, inputs: Inputs) -> Examined:
@@ -230,6 +231,7 @@ def images_of(recipe: RobustnessRecipe, data: RobustData, loaded: Loaded, inputs
         {} if inputs.near is None or loaded.near is None else {loaded.near.table.name: seen(inputs.near)},
         {} if inputs.far is None or loaded.far is None else {loaded.far.table.name: seen(inputs.far)},
         partial(_as_stored, recipe, view),
+        data.test_groups,
     )
 
 

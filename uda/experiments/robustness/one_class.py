@@ -36,7 +36,9 @@ def check_one_class(recipe: RobustnessRecipe) -> None:
 def interval_of(task: OneClassTask) -> list[float] | None:
     """Return the bootstrap interval of the AUROC."""
     normal = task.normal_rows()
-    interval = auroc_interval(task.last_scores[normal], task.last_scores[~normal])
+    scores, groups = task.last_scores, task.data.test_groups
+    own, other = (None, None) if groups is None else (groups[normal], groups[~normal])
+    interval = auroc_interval(scores[normal], scores[~normal], known_groups=own, unknown_groups=other)
     return None if interval.low is None or interval.high is None else [interval.low, interval.high]
 
 

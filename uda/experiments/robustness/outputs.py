@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from uda.experiments.content import interval_kind
 from uda.experiments.robustness.examination import RESULT
 from uda.metrics import accuracy_interval, reliability_bins
 from uda.probes.robustness import Findings
@@ -20,7 +21,8 @@ TABLE = "robustness.csv"
 def tables(findings: Findings) -> dict[str, pd.DataFrame]:
     """Return what was found as tables: corruptions, attacks, others; one row a measurement."""
     corruptions = [
-        {"corruption": cell.name, "severity": cell.severity, "images": len(cell.right), **_accuracy(cell.right)}
+        {"corruption": cell.name, "severity": cell.severity, "images": len(cell.right)}
+        | _accuracy(cell.right, findings.corrupted_groups)
         | dict(cell.before)
         | {f"{name}_scaled": value for name, value in cell.after.items()}
         for cell in findings.corruptions
@@ -29,10 +31,11 @@ def tables(findings: Findings) -> dict[str, pd.DataFrame]:
     if findings.attacks:
         clean = findings.clean_attacked
         attacks.append({"attack": "none", "norm": "", "eps": 0.0, "steps": 0, "restarts": 0, "images": len(clean)})
-        attacks[0] |= _accuracy(clean)
+        attacks[0] |= _accuracy(clean, findings.attacked_groups)
     for cell in findings.attacks:
         setting = {"attack": cell.name, "norm": cell.norm, "eps": cell.levels, "steps": cell.steps}
-        attacks.append(setting | {"restarts": cell.restarts, "images": len(cell.right)} | _accuracy(cell.right))
+        setting |= {"restarts": cell.restarts, "images": len(cell.right)}
+        attacks.append(setting | _accuracy(cell.right, findings.attacked_groups))
     others = [
         {"set": cell.dataset, "distance": cell.distance, "score": cell.score, "images": cell.images}
         | dict(cell.metrics)
@@ -42,9 +45,9 @@ def tables(findings: Findings) -> dict[str, pd.DataFrame]:
     return {name: pd.DataFrame(rows) for name, rows in _named(corruptions, attacks, others)}
 
 
-def _accuracy(right: np.ndarray) -> dict[str, float | None]:
-    """Return an accuracy with the ends of its bootstrap interval over images."""
-    interval = accuracy_interval(right, np.ones(len(right), dtype=bool))
+def _accuracy(right: np.ndarray, groups: np.ndarray | None) -> dict[str, float | None]:
+    """Return an accuracy with the ends of its bootstrap interval over images, or groups of them."""
+    interval = accuracy_interval(right, np.ones(len(right), dtype=bool), groups)
     return {"accuracy": interval.estimate, "accuracy_low": interval.low, "accuracy_high": interval.high}
 
 
@@ -66,7 +69,7 @@ def content_of(findings: Findings, setting: Mapping[str, Any]) -> dict[str, Any]
     return {
         "metrics": findings.metrics(),
         "ci95": {name: None if ends is None else list(ends) for name, ends in findings.intervals().items()},
-        "ci95_kind": "bootstrap over test images",
+        "ci95_kind": interval_kind(findings.groups is not None),
         "images": len(findings.clean.right),
         "setting": dict(setting),
         "temperature": findings.temperature,

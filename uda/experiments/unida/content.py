@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from uda.experiments.content import groups_content
+from uda.experiments.content import groups_content, interval_kind
 from uda.experiments.predict import UNKNOWN
 from uda.experiments.seed import seed_frame
 from uda.experiments.selection import selection_content
@@ -30,7 +30,7 @@ def seed_content(
         images["labelled_target"] = len(domains.labelled.table)
     ci95, device = image_bootstrap(task, answer, seed), task.threshold.device
     groups = task.data.target_groups
-    kind = "bootstrap over target images" if groups is None else "bootstrap over groups of target images"
+    kind = interval_kind(groups is not None, "target images")
     frame = seed_frame(recipe, method_label(recipe), seed, domains, metrics, ci95, kind, device)
     return (
         frame

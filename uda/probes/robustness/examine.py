@@ -35,7 +35,7 @@ def examine(
     intervals = {
         name + ending: ends_of(found)
         for ending, probabilities in (("", test.probabilities), ("_scaled", scaled))
-        for name, found in calibration_intervals(probabilities, data.labels).items()
+        for name, found in calibration_intervals(probabilities, data.labels, groups=data.groups).items()
     }
     return Findings(
         clean,
@@ -50,23 +50,25 @@ def examine(
         cells,
         data.corrupted is None or data.corrupted.paired,
         [attacked(subject, data, rows, attack, plan, say) for attack in plan.attacks],
-        clean.right[rows],
+        rows,
         others(subject, data, test, plan.batch_size, say),
         baseline,
+        data.groups,
     )
 
 
 def temperatures_of(subject: Subject, data: Examined, test: Outputs, batch_size: int) -> np.ndarray:
     """Return the temperature of each test image, (N,): fitted on the validation images, or on the half it is not in.
 
-    A half without images, where a single image is tested, has the temperature 1.
+    No group is in both halves. A half without images, where a single image or group is tested, has the temperature 1.
     """
     n = len(data.labels)
     if data.validation is not None:
         images, labels = data.validation
         return np.full(n, fit_temperature(outputs(subject, images, batch_size).logits, labels))
-    first = np.zeros(n, dtype=bool)
-    first[permutation(n, 0, 0, "temperature halves")[: n // 2]] = True
+    of = np.arange(n) if data.groups is None else np.unique(data.groups, return_inverse=True)[1]
+    units = len(np.unique(of))
+    first = np.isin(of, permutation(units, 0, 0, "temperature halves")[: units // 2])
     found = np.ones(n)
     for half in (first, ~first):
         if half.any() and not half.all():
@@ -137,7 +139,7 @@ def others(subject: Subject, data: Examined, test: Outputs, batch_size: int, say
             say(f"{distance}: {dataset}")
             unknown = scores(outputs(subject, images, batch_size, details=True))
             for name, values in known.items():
-                ends = ends_of(auroc_interval(values, unknown[name]))
+                ends = ends_of(auroc_interval(values, unknown[name], known_groups=data.groups))
                 metrics = ood_metrics(values, unknown[name])
                 told.append(Told(dataset, distance, name, len(images), metrics, ends))
     return told

@@ -72,8 +72,8 @@ class Findings:
     """Everything a report shows.
 
     temperature: the one fitted, the mean of two where it is fitted on halves; fitted_on: "validation" or "halves";
-    calibration: intervals of the figures of `clean`, before and, with "_scaled", after; clean_attacked: (n,) bool,
-    which of the attacked images are right without an attack; diagrams: probabilities (N, K) and labels (N,) to draw, by
+    calibration: intervals of the figures of `clean`, before and, with "_scaled", after; attacked_rows: (n,), which
+    of the images were attacked; diagrams: probabilities (N, K) and labels (N,) to draw, by
     title; paired: whether the corrupted images are the clean ones, row by row.
     """
 
@@ -85,9 +85,25 @@ class Findings:
     corruptions: Sequence[Judged] = ()
     paired: bool = True
     attacks: Sequence[Attacked] = ()
-    clean_attacked: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=bool))
+    attacked_rows: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     told: Sequence[Told] = ()
     baseline: Baseline | None = None
+    groups: np.ndarray | None = None
+
+    @property
+    def clean_attacked(self) -> np.ndarray:
+        """Which of the attacked images are right without an attack, (n,) bool."""
+        return self.clean.right[self.attacked_rows]
+
+    @property
+    def corrupted_groups(self) -> np.ndarray | None:
+        """The group of each corrupted image; None where these are not the clean ones."""
+        return self.groups if self.paired else None
+
+    @property
+    def attacked_groups(self) -> np.ndarray | None:
+        """The group of each attacked image, (n,)."""
+        return None if self.groups is None else self.groups[self.attacked_rows]
 
     def errors(self) -> dict[str, list[float]]:
         """Return the error of each corruption at each severity looked at."""
@@ -102,6 +118,12 @@ class Findings:
         if same_images(self.corruptions):
             found["corruption_accuracy"] = np.mean([cell.right for cell in self.corruptions], axis=0)
         return found | {metric_name(attack): attack.right for attack in self.attacks}
+
+    def belonging(self) -> dict[str, np.ndarray]:
+        """Return for each figure of `right` the group of each of its images; nothing where none are known."""
+        attacks = {metric_name(attack): self.attacked_groups for attack in self.attacks}
+        found = {"accuracy": self.groups, "corruption_accuracy": self.corrupted_groups, **attacks}
+        return {name: groups for name, groups in found.items() if groups is not None}
 
     def metrics(self) -> dict[str, float | None]:
         """Return the figures for `metrics.json`, None where undefined."""
@@ -132,8 +154,10 @@ class Findings:
         )
 
     def intervals(self, seed: int = 0) -> dict[str, Interval]:
-        """Return 95 % bootstrap intervals over images: of means over images, of calibration and of the mCE."""
-        found = {name: mean_interval(values, seed) for name, values in self.right().items()} | dict(self.calibration)
+        """Return 95 % bootstrap intervals, over groups where known: of means over images, calibration and the mCE."""
+        belong = self.belonging()
+        found = {name: mean_interval(values, seed, belong.get(name)) for name, values in self.right().items()}
+        found |= self.calibration
         if self.baseline is not None and same_images(self.corruptions):
             stacked = {
                 name: np.mean([1 - cell.right for cell in self.corruptions if cell.name == name], axis=0)
@@ -148,7 +172,7 @@ class Findings:
                 )[which]
 
             for which, name in enumerate(("mce", "relative_mce")):
-                found[name] = ends_of(bootstrap_ci(figure(which), count, seed=seed))
+                found[name] = ends_of(bootstrap_ci(figure(which), count, seed=seed, groups=self.corrupted_groups))
         return found
 
 
@@ -162,11 +186,11 @@ def same_images(cells: Sequence[Judged]) -> bool:
     return len({len(cell.right) for cell in cells}) == 1
 
 
-def mean_interval(values: np.ndarray, seed: int = 0) -> Interval:
-    """Return the 95 % bootstrap interval of a mean over images, values (N,)."""
-    return (
-        ends_of(bootstrap_ci(lambda rows: float(values[rows].mean()), len(values), seed=seed)) if len(values) else None
-    )
+def mean_interval(values: np.ndarray, seed: int = 0, groups: np.ndarray | None = None) -> Interval:
+    """Return the 95 % bootstrap interval of a mean over images, values (N,), or over groups of them, (N,)."""
+    if not len(values):
+        return None
+    return ends_of(bootstrap_ci(lambda rows: float(values[rows].mean()), len(values), seed=seed, groups=groups))
 
 
 def ends_of(interval: BootstrapInterval) -> Interval:

@@ -58,7 +58,8 @@ class Examined:
     labels: (N,) in 0 … K−1. corrupted: the same images or published ones under corruptions, None: none are looked at.
     validation: images like those of the training that it has not learned from, with labels, to fit the temperature on;
     None: it is fitted on one half of the test images for the other. training: some of those learned from, with labels,
-    which scores on features compare with. near, far: images of no known class, by the name of their set.
+    which scores on features compare with. near, far: images of no known class, by the name of their set. groups: (N,),
+    the patient or slide of each image, None: each stands for itself.
     """
 
     images: Images
@@ -68,6 +69,7 @@ class Examined:
     training: tuple[Images, np.ndarray] | None = None
     near: Mapping[str, Images] = field(default_factory=dict)
     far: Mapping[str, Images] = field(default_factory=dict)
+    groups: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,9 @@ class RobustData:
     """The images to learn from and those to be tested on.
 
     labels: (N,) as training is given them, noise and all; −1 where it shall not see an image (validation). validation:
-    rows of those, whose true labels are `true_labels` (N,); test_labels: (M,), read by `evaluate` alone. examined: what
-    the report at the end looks at, None where there is none.
+    rows of those, whose true labels are `true_labels` (N,); test_labels: (M,), read by `evaluate` alone. test_groups:
+    (M,), None where nothing says what belongs together. examined: what the report at the end looks at, None where there
+    is none.
     """
 
     images: Images
@@ -37,6 +38,7 @@ class RobustData:
     test_images: Images
     test_labels: np.ndarray
     class_names: tuple[str, ...]
+    test_groups: np.ndarray | None = None
     examined: Examined | None = None
 
 
