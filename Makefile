@@ -1,4 +1,5 @@
 # make demo: install into .venv and run on the built-in data.   make test: install with the test tools and run the tests.
+# make bench: what a step takes against its floor and against other packages (half an hour; on a GPU: make bench DEVICE=cuda).
 # pip follows its own settings (PIP_INDEX_URL, pip.conf, ...); make PYTHON=... chooses another interpreter.
 
 VENV := .venv
@@ -7,7 +8,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTHON := python3 python3.14 python3.13 python3.12 python3.11 python
 RECENT := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 
-.PHONY: demo test lint
+DEVICE := cpu
+
+.PHONY: demo test lint bench
 
 demo: $(VENV)/.installed
 	$(BIN)/python run.py --task unida
@@ -20,6 +23,9 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+bench: $(VENV)/.installed-bench
+	$(BIN)/python -m benchmarks --device $(DEVICE)
+
 # The stamps are younger than pyproject.toml where nothing is left to install.
 $(VENV)/.installed: pyproject.toml | $(VENV)/.created
 	$(PIP) install -e .
@@ -27,6 +33,10 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/.created
 
 $(VENV)/.installed-test: pyproject.toml | $(VENV)/.created
 	$(PIP) install -e '.[test,offline]'
+	@touch $(VENV)/.installed $@
+
+$(VENV)/.installed-bench: pyproject.toml | $(VENV)/.created
+	$(PIP) install -e '.[bench,offline]'
 	@touch $(VENV)/.installed $@
 
 # A .venv that somebody has made is used, not replaced. Debian's python3 comes without what `venv` needs; virtualenv

@@ -13,6 +13,7 @@ from benchmarks.gan_tables import painted
 from benchmarks.imbalance_page import FIGURE, figure, imbalance
 from benchmarks.medical_tables import histology
 from benchmarks.paired_tables import fewshot, generalization, robustness
+from benchmarks.speed_tables import speed
 from benchmarks.ssl_page import page
 from benchmarks.unida_office_caltech10 import coverage, summary
 
@@ -26,6 +27,8 @@ PAIRED = (
     ("imbalance_cifar", "", imbalance),
     ("gan_digits", "gan_cifar", painted),
     ("medical_lung", "medical_one_image", histology),
+    ("speed_cpu", "views", speed),
+    ("speed_cuda", "", speed),
 )
 ARMS = {"source_only": "source-only", "dance": "DANCE"}
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.speed.measure import PeakMemory, Row, megabytes, spread
-from benchmarks.speed.steps import CASES, step_row
+from benchmarks.speed.steps import CASES, DANCE, step_row
 from uda.nn.memory import MemoryBank
 from uda.ssl.functional import entropy, neighborhood_clustering
 from uda.training.timing import timed
@@ -68,9 +68,13 @@ def clustering_rows(device: torch.device, rows: Sequence[int] | None = None, rou
 
 
 def shape_rows(device: torch.device, rounds: int) -> list[Row]:
-    """Return SimCLR's step against its floor by batch size and by image size."""
+    """Return steps against their floors: SimCLR's by batch size and image size, DANCE's by the number of classes."""
     small = next(case for case in CASES[device.type] if case.image_size == 32)
     batches = [replace(small, batch_size=size) for size in (16, 256)]
     half = replace(small, batch_size=small.batch_size // 2, stored=256)
     sizes = [replace(half, image_size=size, stored_size=size) for size in (64, 96)]
-    return [step_row("simclr", case, device, rounds) for case in (*batches, *sizes)]
+    classes = [replace(small, classes=count) for count in (100, 1000)]
+    return [
+        *(step_row("simclr", case, device, rounds) for case in (*batches, *sizes)),
+        *(step_row(DANCE, case, device, rounds) for case in classes),
+    ]

@@ -52,6 +52,7 @@ class Case:
     stored_size: int
     batch_size: int
     stored: int = 1024
+    classes: int = 10
 
 
 CASES = {
@@ -93,18 +94,18 @@ def recipe_of(objective: str, case: Case, extra: Tree | None = None) -> Recipe:
 
 
 def task_of(objective: str, recipe: Recipe, case: Case, images: Stored) -> Task:
-    """Return the task of a recipe on stored images, all of ten classes."""
-    labels = np.arange(len(images)) % 10
-    names = tuple(f"class {i}" for i in range(10))
+    """Return the task of a recipe on stored images."""
+    labels = np.arange(len(images)) % case.classes
+    names = tuple(f"class {i}" for i in range(case.classes))
     if isinstance(recipe, UnidaRecipe):
         return build_task(recipe, UnidaData(images, labels, images, labels, names), None, 0)
     assert isinstance(recipe, PretrainRecipe)
     encoder, augment = starting_encoder(recipe, 0), training_view(recipe)
     assert isinstance(augment, NoAugmentation)
-    info = Info(len(images), 10, case.image_size, 0, augment, random_view(recipe))
+    info = Info(len(images), case.classes, case.image_size, 0, augment, random_view(recipe))
     objectives = build_objectives(recipe, encoder, info)
     pool = Pool(images, labels, np.full(len(images), -1), names)
-    return Pretrain(encoder, SelfSupervised(encoder.dim, 10), objectives, pool, augment, case.batch_size, 0)
+    return Pretrain(encoder, SelfSupervised(encoder.dim, case.classes), objectives, pool, augment, case.batch_size, 0)
 
 
 def floor_of(task: Task, options: LoopOptions, device: torch.device) -> Callable[[], None]:

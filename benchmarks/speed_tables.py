@@ -1,0 +1,129 @@
+"""The tables of speed: steps against their floor, other packages, data, and how neighborhood clustering grows."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Spread = Mapping[str, float]
+Rows = Sequence[Mapping[str, Any]]
+
+
+def speed(result: dict[str, Any], views: dict[str, Any] | None) -> str:
+    """All rows of `python -m benchmarks` on one kind of device, and random views against other packages'."""
+    environment = result["environment"]
+    versions = ", ".join(f"{name} {environment['versions'][name]}" for name in ("torch", "torchvision", "timm"))
+    device = "CPU" if environment["device"] == "cpu" else environment["device"]
+    lines = [
+        f"### Speed ({device})",
+        "",
+        f"Medians with quartiles over {result['rounds']} rounds; what is compared takes turns in one process; "
+        f"{result['threads']} threads, {environment['machine']}, {versions}. Floor: the same encoder, heads, losses "
+        "and optimizer on views that are there already; ours: the whole step of the loop, with data and views.",
+    ]
+    made = {"steps": _steps, "options": _options, "peers": _peers, "scaling": _scaling}
+    said = [_loop(result.get("loop", ())), _data(result.get("data", ())), _views(views)]
+    lines += ["", *(f"- {text}" for text in said if text)] if any(said) else []
+    for part, make in made.items():
+        if result.get(part):
+            lines += ["", *make(result[part])]
+    return "\n".join(lines)
+
+
+def ends(found: Spread, digits: int = 3) -> str:
+    """Return a median with its quartiles: "1.04 (1.03 … 1.06)"."""
+    middle, low, high = (f"{found[name]:.{digits}g}" for name in ("median", "low", "high"))
+    return f"{middle} ({low} … {high})"
+
+
+def _loop(rows: Rows) -> str:
+    return "".join(f"The loop itself: {ends(row['ms_beyond_the_floor'])} ms a step." for row in rows)
+
+
+def _data(rows: Rows) -> str:
+    said = []
+    for row in rows:
+        first, second = (row["seconds_to_first_batch"][name] for name in ("first start", "second start"))
+        said.append(
+            f"Data: {row['images']} JPEG files of {row['size']} px are decoded and packed at "
+            f"{row['decoded_and_packed_per_second']:,} a second and read back at {row['read_per_second']:,}; the first "
+            f"batch is there after {first:.2g} s, on the second start after {second:.2g} s."
+        )
+    return " ".join(said)
+
+
+def _views(views: dict[str, Any] | None) -> str:
+    """Return how many times as fast views of SimCLR are made as by each other package."""
+    if views is None:
+        return ""
+    said = []
+    for case in views["cases"]:
+        blur = f"blur with probability {case['blur']:g}" if case["blur"] else "no blur"
+        faster = ", ".join(f"{name}'s {ends(found)}" for name, found in case["times_faster"].items())
+        said.append(f"at {case['size']} px from {case['stored']} px, {blur}: {faster}")
+    threads = views["threads"]
+    return f"Views of SimCLR, antialiased, {threads} threads, times as fast as {'; '.join(said)}."
+
+
+def _steps(rows: Rows) -> list[str]:
+    lines = ["| step | images | ms | floor, ms | times the floor |", "|---|---|---|---|---|"]
+    return lines + [f"| {row['objective']} | {_images(row)} | {_against_floor(row)} |" for row in rows]
+
+
+def _against_floor(row: Mapping[str, Any]) -> str:
+    return f"{ends(row['ms'])} | {ends(row['floor_ms'])} | {ends(row['times_the_floor'], 4)}"
+
+
+def _images(row: Mapping[str, Any]) -> str:
+    return f"{row['backbone']}, {row['batch_size']} of {row['image_size']} px"
+
+
+def _options(rows: Rows) -> list[str]:
+    lines = ["| option | images | default, ms | so, ms | times the default |", "|---|---|---|---|---|"]
+    for row in rows:
+        times = " | ".join(ends(row[name]) for name in ("default_ms", "changed_ms", "times_the_default"))
+        lines.append(f"| `training.{row['option']}={str(row['value']).lower()}` | {_images(row)} | {times} |")
+    return lines
+
+
+def _peers(rows: Rows) -> list[str]:
+    lines = ["| against | of what | ours, ms | theirs, ms | times as fast |", "|---|---|---|---|---|"]
+    for row in rows:
+        if "lightly_ms" in row:
+            what = f"SimCLR's step, {_images(row)}, {row['workers']} workers"
+            ours, theirs, name = row["ms"], row["lightly_ms"], "lightly"
+        else:
+            what = f"{row['queries']} votes of 200 neighbors among {row['bank']} of {row['dim']} numbers"
+            ours, theirs, name = row["ms"]["ours"], row["ms"]["scikit-learn"], "scikit-learn"
+        lines.append(f"| {name} | {what} | {ends(ours)} | {ends(theirs)} | {ends(row['times_faster'])} |")
+    return lines
+
+
+def _scaling(rows: Rows) -> list[str]:
+    grown = [row for row in rows if row.get("row") == "neighborhood clustering"]
+    lines: list[str] = []
+    if grown:
+        first = grown[0]
+        lines += [
+            f"Neighborhood clustering, forward and backward, {first['batch']} images of {first['dim']} numbers; plain: "
+            "with all similarities at once; differs by: relative difference of the loss and of its gradient.",
+            "",
+            "| target images | bank | ms | beyond the bank, MB | plain, ms | plain, MB | differs by | written, ms |",
+            "|---|---|---|---|---|---|---|---|",
+        ]
+        lines += [_clustering(row) for row in grown]
+    shapes = [row for row in rows if "objective" in row]
+    if shapes:
+        lines += ["", "| step | images | classes | ms | floor, ms | times the floor |", "|---|---|---|---|---|---|"]
+        lines += [
+            f"| {row['objective']} | {_images(row)} | {row['classes']} | {_against_floor(row)} |" for row in shapes
+        ]
+    return lines
+
+
+def _clustering(row: Mapping[str, Any]) -> str:
+    blocks, plain = row["blocks"], row.get("plain")
+    cells = [f"{row['images']:,}", f"{row['bank']}, {row['bank_mb']:g} MB", ends(blocks["ms"])]
+    cells += [f"{blocks['mb_beyond_the_bank']:g}"]
+    cells += ["", ""] if plain is None else [ends(plain["ms"]), f"{plain['mb_beyond_the_bank']:g}"]
+    differs = row.get("differs_by")
+    cells.append("" if differs is None else f"{differs['loss']:.0e}, {differs['gradient']:.0e}")
+    return f"| {' | '.join([*cells, ends(row['write_ms'])])} |"
