@@ -11,7 +11,7 @@ from benchmarks.common import RESULTS, mean
 from benchmarks.formats import interval, listed, percent
 from benchmarks.gan_tables import painted
 from benchmarks.imbalance_page import FIGURE, figure, imbalance
-from benchmarks.medical_tables import histology
+from benchmarks.medical_tables import histology, tissue
 from benchmarks.paired_tables import fewshot, generalization, robustness
 from benchmarks.speed_tables import speed
 from benchmarks.ssl_page import page
@@ -27,6 +27,7 @@ PAIRED = (
     ("imbalance_cifar", "", imbalance),
     ("gan_digits", "gan_cifar", painted),
     ("medical_lung", "medical_one_image", histology),
+    ("medical_tissue", "", tissue),
     ("speed_cpu", "views", speed),
     ("speed_cuda", "", speed),
 )

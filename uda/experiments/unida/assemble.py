@@ -1,5 +1,6 @@
 """From a recipe and two domains to a task that is ready to train."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -28,6 +29,7 @@ from uda.recipe import UnidaRecipe
 from uda.ssl import Info, Need
 from uda.tasks import find_method
 from uda.tasks.unida import Setup, UniDA, UnidaData
+from uda.wording import counted
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,20 @@ def check_recipe(recipe: UnidaRecipe) -> None:
             f"data.source_holdout=0.1`, or choose a rule that needs none: {', '.join(NEED_NONE)}"
         )
     check_sizes(recipe)
+
+
+def margin_warnings(recipe: UnidaRecipe, n_classes: int) -> list[str]:
+    """Return a sentence where entropy separation can act on no image: all entropies lie within its margin.
+
+    They lie in [0, log K], and it acts where they are further than the margin from log(K)/2.
+    """
+    margin, furthest = recipe.method.get("margin"), math.log(n_classes) / 2
+    if margin is None or margin < furthest:
+        return []
+    return [
+        f"with {counted(n_classes, 'source class')} no entropy is further than {furthest:.2g} from log(K)/2, so that "
+        f"entropy separation never acts at method.margin={margin:g}; set method.margin={furthest / 3:.2g}"
+    ]
 
 
 def check_held_out(recipe: UnidaRecipe, table: ImageTable) -> None:

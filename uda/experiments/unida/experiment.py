@@ -15,6 +15,7 @@ from uda.experiments.unida.assemble import (
     check_backbone,
     check_held_out,
     check_recipe,
+    margin_warnings,
     method_label,
     prepare_inputs,
     unida_data,
@@ -48,7 +49,8 @@ class UnidaExperiment(Experiment):
         check_held_out(recipe, found.source)
         encoder = create_encoder(recipe.encoder.backbone, recipe.encoder.weights, recipe.data.image_size)
         check_backbone(recipe, encoder)
-        return replace(found, warnings=(*found.warnings, *training_warnings(recipe, len(found.target))))
+        own = (*training_warnings(recipe, len(found.target)), *margin_warnings(recipe, len(found.sets.source)))
+        return replace(found, warnings=(*found.warnings, *own))
 
     def load(self, found: Found, recipe: UnidaRecipe, settings: Settings) -> Domains:
         """Decode both domains."""
