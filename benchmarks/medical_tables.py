@@ -78,11 +78,11 @@ def tissue(result: dict[str, Any], more: dict[str, Any] | None) -> str:
     lines = [
         "### A tissue that the source has not",
         "",
-        f"LC25000's lung images, divided by original into two centers; the target's are stained otherwise ({factors}) / "
-        "as they come; the source lacks one class, or nothing. "
+        "LC25000's lung images, divided by original into two centers; the target's are stained otherwise "
+        f"({factors}) / as they come; the source lacks one class, or nothing. "
         f"`{recipe['encoder']['backbone']}` with ImageNet weights at {recipe['data']['image_size']} px, frozen, "
-        f"{recipe['training']['steps']} steps, rule `{recipe['rejection']}`, means over seeds {listed(seeds)} in percent; "
-        "last, the AUROC of the unknown class minus source-only's under the other stain, paired by seed.",
+        f"{recipe['training']['steps']} steps, rule `{recipe['rejection']}`, means over seeds {listed(seeds)} in "
+        "percent; last, the AUROC of the unknown class minus source-only's under the other stain, paired by seed.",
         "",
         "| only the target has | arm | known | unknown | closed | AUROC | AUROC minus source-only's |",
         "|---|---|---|---|---|---|---|",
