@@ -93,24 +93,27 @@ def test_images_of_one_patient_are_drawn_together(tmp_path: Path, task: str) -> 
     assert kinds == {"bootstrap over groups of test images"}
 
 
-@pytest.mark.parametrize("flags", [("--objective", "rotation", "--compare"), ("--method", "one_class")])
-def test_images_of_one_patient_are_drawn_together_in_a_robustness_report(
-    tmp_path: Path, flags: tuple[object, ...]
-) -> None:
+@pytest.mark.parametrize(
+    ("task", "more"),
+    [
+        ("robustness", ("--objective", "rotation", "--compare")),
+        ("robustness", ("--method", "one_class", "--objective", "turn_shift", "--set", "method.normal=normal")),
+        ("imbalance", ("--objective", "rotation", "--compare")),
+    ],
+)
+def test_test_images_of_one_patient_are_drawn_together(tmp_path: Path, task: str, more: tuple[object, ...]) -> None:
     patients: list[str] = []
-    for split, count in (("train", 6), ("test", 4)):
+    for split, count in (("train", 6), ("test", 8)):
         draw_classes(tmp_path / "pool" / split, {"normal": count, "tumor": count})
-        files = [f"{kind}/{i}.png,{split} {kind} {i // 2}\n" for kind in ("normal", "tumor") for i in range(count)]
+        files = [f"{kind}/{i}.png,{split} {kind} {i // 4}\n" for kind in ("normal", "tumor") for i in range(count)]
         patients += [f"{split}/{line}" for line in files]
     (tmp_path / "pool" / "groups.csv").write_text("path,patient\n" + "".join(patients))
-    one = ("--objective", "turn_shift", "--set", "method.normal=normal") if "one_class" in flags else ()
-    report = ("report.corruptions=[contrast]", "report.severities=[1]", "report.attacks=[fgsm]")
-    run = ("--task", "robustness", "--source", tmp_path / "pool", "--steps", 1, "--out", tmp_path / "run", *flags, *one)
-    assert command(*run, *SMALL, *report) == 0
+    run = ("--task", task, "--source", tmp_path / "pool", "--steps", 1, "--out", tmp_path / "run", *more, *SMALL)
+    short = ("report.corruptions=[contrast]", "report.severities=[1]", "report.attacks=[fgsm]")
+    assert command(*run, *(short if task == "robustness" else ())) == 0
     content = metrics_of(tmp_path / "run")
     assert content["groups"] == {"test_groups": 4}
     assert content["ci95_kind"] == "bootstrap over groups of test images"
     differences = content.get("difference", {"metrics": {}})["metrics"].values()
     kinds = {entry["ci95_kind"] for entry in differences if entry["ci95"] is not None}
-    assert kinds <= {"bootstrap over groups of test images"}
-    assert bool(kinds) == ("--compare" in flags)
+    assert kinds == ({"bootstrap over groups of test images"} if "--compare" in more else set())

@@ -14,7 +14,7 @@ from tests.tasks.imbalance.small import COUNTS, STEPS, N, small_data, small_task
 from uda.clock import Clock
 from uda.tasks.imbalance import METHODS, Imbalanced
 from uda.tasks.imbalance.ldam import LDAM
-from uda.tasks.imbalance.task import right_parts, tail_metrics
+from uda.tasks.imbalance.task import parts_of, right_parts, tail_metrics
 from uda.tasks.supervised import Sample
 from uda.training.checkpoint import Identity
 from uda.training.loop import LoopOptions, train
@@ -177,6 +177,14 @@ def test_parts_of_images_have_the_figures_as_means() -> None:
     assert parts["medium_accuracy"].mean() == pytest.approx((0.5 + 1) / 2)
     assert parts["balanced_error"].mean() == pytest.approx(1 - (2 / 3 + 0.5 + 1) / 3)
     assert "few_accuracy" not in parts
+
+
+def test_groups_of_a_figure_are_those_of_its_images() -> None:
+    labels, counts, groups = np.array([0, 2, 1, 2]), np.array([200, 50, 5]), np.array([7, 8, 8, 9])
+    found, parts = parts_of(groups, labels, counts), right_parts(np.ones(4, dtype=bool), labels, counts)
+    assert found["few_accuracy"].tolist() == [8, 9]
+    assert found["many_accuracy"].tolist() == [7]
+    assert {name: len(own) for name, own in found.items()} == {name: len(own) for name, own in parts.items()}
 
 
 def test_evaluation_agrees_with_its_answer() -> None:

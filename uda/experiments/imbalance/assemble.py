@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from uda.datasets.groups import own_groups
 from uda.datasets.packed import SquareImages
 from uda.datasets.streams import Subset
 from uda.errors import UserError
@@ -50,7 +51,9 @@ def tailed_data(loaded: PoolLoaded, inputs: Inputs) -> TailedData:
             raise UserError(f"class '{name}' has no readable training image; give it one, or leave its folder out")
     counts = np.array(list(table.counts().values()), dtype=np.int64)
     test_labels = loaded.test.table.labels[rows]
-    return TailedData(inputs.train, table.labels, counts, Subset(inputs.test, rows), test_labels, table.classes)
+    groups, tested = own_groups(loaded.test.table), Subset(inputs.test, rows)
+    of_tested = None if groups is None else groups[rows]
+    return TailedData(inputs.train, table.labels, counts, tested, test_labels, table.classes, of_tested)
 
 
 def build_task(recipe: ImbalanceRecipe, data: TailedData, seed: int) -> Imbalanced:

@@ -130,7 +130,8 @@ class ImbalanceExperiment(Experiment):
         mine, others = ours.task.last_right, theirs.task.last_right
         same_groups = np.array_equal(ours.task.data.counts, theirs.task.data.counts)
         names = [name for name in mine if same_groups or name in ("accuracy", "balanced_error", "probe_accuracy")]
-        return accuracy_differences({name: mine[name] for name in names}, others, ours.seed)
+        shown = {name: mine[name] for name in names}
+        return accuracy_differences(shown, others, ours.seed, ours.task.last_groups)
 
     def beside(self, ours: SeedResult, theirs: SeedResult) -> Sequence[Section]:
         """Return the accuracy of both arms class by class, and the picture of both feature spaces."""

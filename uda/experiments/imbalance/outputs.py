@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from uda.experiments.content import accuracy_differences
+from uda.experiments.content import accuracy_differences, groups_content, interval_kind
 from uda.experiments.experiment import SeedResult, Settings, loop_options
 from uda.experiments.imbalance.assemble import tested_rows
 from uda.experiments.parts import write_backbone
@@ -28,20 +28,25 @@ def seed_content(
 ) -> dict[str, Any]:
     """Return what a seed's `metrics.json` holds; nothing in it depends on when or how fast the run was."""
     nothing = {name: np.zeros(len(parts)) for name, parts in task.last_right.items()}
-    found = accuracy_differences(task.last_right, nothing, seed)
+    found = accuracy_differences(task.last_right, nothing, seed, task.last_groups)
     ci95 = {name: ends and [max(0.0, ends[0]), min(1.0, ends[1])] for name, ends in found.items()}
-    kind, device = "bootstrap over test images", task.threshold.device
+    kind, device = interval_kind(task.data.test_groups is not None), task.threshold.device
     tested = np.bincount(task.data.test_labels, minlength=len(task.data.counts))
-    return seed_frame(recipe, label, seed, loaded, task.last_metrics, ci95, kind, device) | {
-        "source": loaded.title,
-        "images": {"train": len(task.data.images), "test": len(task.data.test_labels)},
-        "per_class": {
-            "train_images": task.data.counts.tolist(),
-            "test_images": tested.tolist(),
-            "accuracy": _defined(task.class_accuracies),
-            "probe_accuracy": _defined(task.probe_accuracies),
-        },
-    }
+    frame = seed_frame(recipe, label, seed, loaded, task.last_metrics, ci95, kind, device)
+    return (
+        frame
+        | groups_content(task.data.test_groups)
+        | {
+            "source": loaded.title,
+            "images": {"train": len(task.data.images), "test": len(task.data.test_labels)},
+            "per_class": {
+                "train_images": task.data.counts.tolist(),
+                "test_images": tested.tolist(),
+                "accuracy": _defined(task.class_accuracies),
+                "probe_accuracy": _defined(task.probe_accuracies),
+            },
+        }
+    )
 
 
 def _defined(values: np.ndarray) -> list[float | None]:

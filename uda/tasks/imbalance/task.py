@@ -26,7 +26,7 @@ class TailedData:
     """The images to learn from, as often as they come, and those to be tested on.
 
     labels: (N,), −1 where an image has none: it is not drawn; test_labels: (M,), read by `evaluate` alone. counts:
-    (C,) training images of each class.
+    (C,) training images of each class. test_groups: (M,), None where nothing says what belongs together.
     """
 
     images: Images
@@ -35,6 +35,7 @@ class TailedData:
     test_images: Images
     test_labels: np.ndarray
     class_names: tuple[str, ...]
+    test_groups: np.ndarray | None = None
 
 
 class Imbalanced(Supervised):
@@ -125,6 +126,8 @@ class Imbalanced(Supervised):
         answer, labels = self.answer(self.data.test_images), self.data.test_labels
         self.last_answer = answer
         self.last_right = right_parts(answer.closed == labels, labels, self.data.counts)
+        if self.data.test_groups is not None:
+            self.last_groups = parts_of(self.data.test_groups, labels, self.data.counts)
         self.class_accuracies = class_accuracies(labels, answer.closed, len(self.data.class_names))
         self.last_metrics = {"accuracy": float((answer.closed == labels).mean())}
         self.last_metrics |= tail_metrics(self.class_accuracies, self.data.counts)
@@ -147,6 +150,8 @@ class Imbalanced(Supervised):
             return
         self.probe_accuracies = class_accuracies(labels, named, n_classes)
         self.last_right |= {"probe_accuracy": named == labels}
+        if self.data.test_groups is not None:
+            self.last_groups |= {"probe_accuracy": self.data.test_groups[rows]}
         evenness = evenness_of(self.probe_accuracies)
         self.last_metrics |= {"probe_accuracy": float((named == labels).mean()), "balancedness": evenness}
 
@@ -178,3 +183,9 @@ def right_parts(right: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> di
         if of_group.any():
             found[f"{name}_accuracy"] = balanced_parts(right[of_group], labels[of_group])
     return found
+
+
+def parts_of(groups: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the groups of the images of each figure of `right_parts`; groups, labels: (M,), counts: (C,)."""
+    found = {"accuracy": groups, "balanced_error": groups}
+    return found | {f"{name}_accuracy": groups[members[labels]] for name, members in frequency_groups(counts).items()}
