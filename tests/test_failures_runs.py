@@ -37,6 +37,15 @@ def test_an_out_folder_that_is_a_file(said: Any, ends: Any, tmp_path: Path) -> N
     assert "is a file; give another --out" in said(*ends, *SMALL, "--out", tmp_path / "file" / "run")
 
 
+def test_several_processes_of_a_launcher(said: Any, ends: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    text = said(*ends, "--out", tmp_path / "run")
+    assert "a launcher has started 4; start it with `python run.py" in text
+    assert not (tmp_path / "run").exists()
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert command(*ends, "--out", tmp_path / "run", "--steps", 1, *SMALL) == 0
+
+
 def test_predict_says_what_it_wants(said: Any, finished: Path, tmp_path: Path) -> None:
     assert "--source RUN" in said("--task", "predict", "--target", tmp_path)
     assert "no finished run" in said("--task", "predict", "--source", tmp_path, "--target", tmp_path)

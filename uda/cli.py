@@ -166,9 +166,11 @@ def run_experiment(flags: argparse.Namespace) -> None:
     from uda.experiments.series import check_begun
     from uda.experiments.sweep import read_begun, run_sweep
     from uda.flags import baseline_begun, baseline_recipe, recipe_layers
+    from uda.places import check_one_process
     from uda.printed import print_figures, print_study
     from uda.recipe import PretrainRecipe, build
 
+    check_one_process()
     layers = recipe_layers(flags)
     recipe = build(layers)
     methods = [recipe.method["name"], *(recipe.objectives if recipe.task != "unida" else ())]

@@ -22,6 +22,15 @@ def choose_device(name: str | None, deterministic: bool = False) -> torch.device
     return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
+def check_one_process() -> None:
+    """Refuse the several processes of a launcher (torchrun, accelerate): all would train the same, into one folder."""
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise UserError(
+            f"a run is one process on one device, and a launcher has started {os.environ['WORLD_SIZE']}; start it with "
+            "`python run.py …`, and spread seeds over GPUs by CUDA_VISIBLE_DEVICES and --seeds"
+        )
+
+
 def progress_shown() -> bool:
     """Return whether bars are wanted: where the error stream is a terminal, or UDA_PROGRESS says so."""
     return sys.stderr.isatty() or bool(os.environ.get("UDA_PROGRESS"))
