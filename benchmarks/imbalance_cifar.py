@@ -4,11 +4,11 @@ python -m benchmarks.imbalance_cifar            (half a day on two CPU cores by 
 python -m benchmarks.imbalance_cifar --part ratios
 
 methods: every method at ratio 10 and 100, from random weights and after SimCLR on the same tail, and at 100 with
-rotation (one turn of each image) as an auxiliary objective. ratios: cross-entropy from random weights, the same after SimCLR, and
-SimCLR's features as they are with a linear probe, at ratios from 1 to 100: accuracy and balancedness as curves. A small
-network, three seeds; all arms of a seed share initial weights, batches and views, and pre-training never sees an image
-beyond the tail. Total images shrink as the ratio grows, for the largest class stays as it is. Nothing was tuned on
-these test images. The images were re-saved as JPEG by their publisher.
+rotation (one turn of each image) as an auxiliary objective. ratios: cross-entropy from random weights, the same after
+SimCLR, and SimCLR's features as they are with a linear probe, at ratios from 1 to 100: accuracy and balancedness as
+curves. A small network, three seeds; all arms of a seed share initial weights, batches and views, and pre-training
+never sees an image beyond the tail. Total images shrink as the ratio grows, for the largest class stays as it is.
+Nothing was tuned on these test images. The images were re-saved as JPEG by their publisher.
 """
 
 import argparse
