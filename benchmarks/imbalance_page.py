@@ -31,8 +31,9 @@ def imbalance(result: dict[str, Any], _: dict[str, Any] | None) -> str:
         f"`{recipe['encoder']['backbone']}` from random weights, {training['steps']} steps of "
         f"{training['batch_size']}; SimCLR: "
         f"{recipe['pretraining_steps']} steps before, on the same tail; rotation: one turn of each image beside the "
-        "method's loss. Accuracy on the balanced test images in percent, of all classes / of those with fewer than 20 "
-        "training images (none at ratio 10); differences of the first are paired by seed, with their 95 % interval.",
+        "method's loss, at ratio 100. Accuracy on the balanced test images in percent, of all classes / of those with "
+        "fewer than 20 training images (none at ratio 10); differences of the first are paired by seed, with their "
+        "95 % interval.",
         "",
         "| ratio | method | random start | after SimCLR | with rotation | SimCLR, difference | rotation, difference |",
         "|---|---|---|---|---|---|---|",
@@ -40,7 +41,9 @@ def imbalance(result: dict[str, Any], _: dict[str, Any] | None) -> str:
     arms = {(a["ratio"], a["method"], a["start"], a["objective"]): a for a in summary["arms"]}
     gains = {(g["ratio"], g["method"], g["start"], g["objective"]): g for g in summary["gains"]}
     kinds = ((RANDOM, NONE), (SIMCLR, NONE), (RANDOM, ROTATION))
-    for ratio, method in dict.fromkeys((ratio, method) for ratio, method, _, objective in arms if objective != NONE):
+    every = {ratio for ratio, method, *_ in arms if method not in ("ce", AS_IT_COMES)}
+    rows = ((ratio, method) for ratio, method, *_ in arms if ratio in every and method != AS_IT_COMES)
+    for ratio, method in dict.fromkeys(rows):
         found = [arms.get((ratio, method, *kind)) for kind in kinds]
         cells = ["" if arm is None else _both(arm["metrics"]) for arm in found]
         cells += [interval(gains.get((ratio, method, *kind), {}).get("accuracy")) for kind in kinds[1:]]
