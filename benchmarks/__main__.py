@@ -20,6 +20,7 @@ from benchmarks.common import RESULTS, write_result
 from benchmarks.speed.data import data_rows
 from benchmarks.speed.measure import ROUNDS, Row
 from benchmarks.speed.peers import knn_row, simclr_row
+from benchmarks.speed.profiling import profile_row
 from benchmarks.speed.scaling import clustering_rows, shape_rows
 from benchmarks.speed.steps import CASES, OBJECTIVES, OPTIONS, option_row, overhead_row, step_row
 
@@ -46,6 +47,7 @@ def parts(device: torch.device, rounds: int, threads: int) -> dict[str, list[Cal
             *(lambda case=case: [simclr_row(case, device, workers, rounds)] for case in cases),
             lambda: [knn_row(device, rounds=rounds)],
         ],
+        "profile": [lambda case=case: [profile_row("simclr", case, device)] for case in cases],  # type: ignore[misc]
         "data": [data_rows],
         "scaling": [lambda: clustering_rows(device), lambda: shape_rows(device, rounds)],
     }
@@ -73,7 +75,9 @@ def main() -> int:
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--part", nargs="+", default=["loop", "steps", "options", "peers", "data", "scaling"])
+    parser.add_argument(
+        "--part", nargs="+", default=["loop", "steps", "options", "peers", "profile", "data", "scaling"]
+    )
     parser.add_argument("--check", action="store_true", help="compare steps with the committed result")
     flags = parser.parse_args()
     torch.set_num_threads(flags.threads)

@@ -7,6 +7,7 @@ import torch
 
 from benchmarks.common import CPU
 from benchmarks.speed.measure import PeakMemory, ratio, spread
+from benchmarks.speed.profiling import profile_row, profiled_loop
 from benchmarks.speed.scaling import clustering_rows
 from benchmarks.speed.steps import Case, Stored, floor_of, option_row, overhead_row, recipe_of, task_of, whole_steps
 from uda.experiments.experiment import loop_options
@@ -68,6 +69,21 @@ def test_an_option_is_measured_against_the_default() -> None:
     assert (row["option"], row["value"], row["backbone"]) == ("precision", "bf16", "smallconv")
     assert 0 < row["default_ms"]["low"] <= row["default_ms"]["median"]
     assert row["times_the_default"]["median"] > 0
+
+
+def test_a_profile_counts_a_step_of_the_loop_beside_its_floor() -> None:
+    row = profile_row("simclr", TINY, CPU.device, steps=2)
+    convolved = next(own for own in row["operations"] if own["operation"] == "aten::convolution_backward")
+    assert convolved["floor_ms"] > 0
+    assert convolved["ms"] > 0
+
+
+def test_what_comes_after_the_last_step_is_not_profiled() -> None:
+    recipe = recipe_of("simclr", TINY)
+    task = task_of("simclr", recipe, TINY, Stored(12, 16, CPU.device))
+    found = profiled_loop(task, loop_options(recipe, 0, CPU), CPU.device, 2)
+    assert "aten::convolution_backward" in found
+    assert "aten::all" not in found  # of the check that all weights are finite
 
 
 def test_peak_memory_sees_what_was_held_for_a_moment() -> None:
