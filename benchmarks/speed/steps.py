@@ -57,7 +57,7 @@ class Case:
 
 CASES = {
     "cpu": (Case("resnet18", 32, 32, 64), Case("tf_efficientnet_lite0", 224, 256, 16, 128)),
-    "cuda": (Case("resnet50", 224, 256, 256, 4096), Case("resnet18", 32, 32, 512, 8192)),
+    "cuda": (Case("resnet50", 224, 256, 128, 4096), Case("resnet18", 32, 32, 512, 8192)),
 }
 OPTIONS = {  # of the training, and other values than the default's
     "cpu": (("compile", True), ("precision", "bf16"), ("channels_last", False)),
