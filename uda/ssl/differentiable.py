@@ -34,10 +34,10 @@ def color(views: Tensor, draws: Tensor) -> Tensor:
 def translation(views: Tensor, draws: Tensor, share: float = 0.125) -> Tensor:
     """Move each image by up to that share of its side, whole pixels, gray where nothing comes in; draws: (B, 2)."""
     n, _, height, width = views.shape
-    most = torch.tensor([int(height * share + 0.5), int(width * share + 0.5)], device=views.device)
-    shift = (draws * (2 * most + 1)).long() - most  # (B, 2) in −most … most
-    rows = torch.arange(height, device=views.device) - shift[:, :1]
-    columns = torch.arange(width, device=views.device) - shift[:, 1:]
+    most = [int(side * share + 0.5) for side in (height, width)]
+    down, right = ((draws[:, i : i + 1] * (2 * m + 1)).long() - m for i, m in enumerate(most))  # (B, 1) in −m … m
+    rows = torch.arange(height, device=views.device) - down
+    columns = torch.arange(width, device=views.device) - right
     inside = _within(rows, height)[:, :, None] & _within(columns, width)[:, None, :]
     at = torch.arange(n, device=views.device)[:, None, None]
     moved = views.permute(0, 2, 3, 1)[

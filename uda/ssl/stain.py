@@ -2,16 +2,18 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from uda.ssl.color import lab_to_rgb, rgb_to_lab
+from uda.ssl.color import lab_to_rgb, mixed_channels, rgb_to_lab
 from uda.ssl.views import to_float
 
 # How much light of red, green and blue haematoxylin, eosin and DAB absorb (Ruifrok and Johnston, 2001, as the common
 # image libraries have them).
 _STAINS = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11), (0.27, 0.57, 0.78))
+_UNMIXED: list[list[float]] = np.linalg.inv(np.array(_STAINS)).T.tolist()
 _DARKEST = 1e-6  # no pixel is darker than that: its logarithm would be infinite
 _FLAT = 1.0  # units of Lab: what varies less than that is not blown up
 
@@ -23,12 +25,12 @@ def densities(images: Tensor) -> Tensor:
     −log of the light that comes through is a sum of the stains' absorptions times their densities. Negative where a
     color is no such sum of the three. scikit-image's `rgb2hed` is these, divided by log 10⁶ and cut off at 0.
     """
-    return _mixed(-images.clamp_min(_DARKEST).log(), torch.linalg.inv(_matrix(images).double()).to(images.dtype))
+    return mixed_channels(-images.clamp_min(_DARKEST).log(), _UNMIXED)
 
 
 def from_densities(stains: Tensor) -> Tensor:
     """Return the colors of densities, cut off to [0, 1]: (B, 3, H, W) → (B, 3, H, W); undoes `densities`."""
-    return (-_mixed(stains, _matrix(stains))).exp().clamp(0, 1)
+    return (-mixed_channels(stains, list(zip(*_STAINS, strict=True)))).exp().clamp(0, 1)
 
 
 def stain_jitter(images: Tensor, factors: Tensor, shifts: Tensor) -> Tensor:
@@ -79,16 +81,13 @@ def template(statistics: StainStatistics, draws: Tensor) -> tuple[Tensor, Tensor
     features from histology slides by bridging stain augmentation and normalization", MICCAI 2022, section 2.2.
     """
     normal = torch.erfinv((2 * draws - 1).clamp(-1 + 1e-6, 1 - 1e-6)) * 2**0.5
-    mean, mean_spread, deviation, deviation_spread = (
-        draws.new_tensor(values)
-        for values in (
-            statistics.mean,
-            statistics.mean_spread,
-            statistics.deviation,
-            statistics.deviation_spread,
-        )
-    )
-    return mean + normal[:, :3] * mean_spread, (deviation + normal[:, 3:] * deviation_spread).clamp_min(0)
+
+    def drawn(columns: Tensor, means: tuple[float, ...], spreads: tuple[float, ...]) -> Tensor:
+        channels = zip(columns.unbind(1), means, spreads, strict=True)
+        return torch.stack([mean + column * spread for column, mean, spread in channels], dim=1)
+
+    mean = drawn(normal[:, :3], statistics.mean, statistics.mean_spread)
+    return mean, drawn(normal[:, 3:], statistics.deviation, statistics.deviation_spread).clamp_min(0)
 
 
 def to_template(views: Tensor, own_mean: Tensor, own_deviation: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
@@ -109,13 +108,3 @@ def right_angles(images: Tensor, draws: Tensor) -> Tensor:
         chosen = (turns == quarter)[:, None, None, None]
         turned = torch.where(chosen, torch.rot90(mirrored, quarter, dims=(2, 3)), turned)
     return turned
-
-
-def _matrix(like: Tensor) -> Tensor:
-    return like.new_tensor(_STAINS)
-
-
-def _mixed(images: Tensor, matrix: Tensor) -> Tensor:
-    """Return each pixel's row of channels times a matrix; not as a matrix product, which autocast would round."""
-    first, second, third = images.unbind(1)
-    return torch.stack([first * a + second * b + third * c for a, b, c in matrix.T], dim=1)

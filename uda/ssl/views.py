@@ -33,8 +33,8 @@ def center_crop(images: Tensor, size: int) -> Tensor:
 
 def gray(views: Tensor) -> Tensor:
     """Return the luma of (B, 3, H, W) in all three channels (ITU-R BT.601: 0.299 R + 0.587 G + 0.114 B)."""
-    weights = views.new_tensor([0.299, 0.587, 0.114])[:, None, None]
-    return (views * weights).sum(1, keepdim=True).expand(-1, 3, -1, -1)
+    red, green, blue = views.split(1, dim=1)
+    return (red * 0.299 + green * 0.587 + blue * 0.114).expand(-1, 3, -1, -1)
 
 
 def random_crop_flip(images: Tensor, size: int, draws: Tensor) -> Tensor:
@@ -66,8 +66,19 @@ def random_affine(
 
     draws: (B, 6) uniform in [0, 1): angle, two scales, shear, two shifts. degrees and shear are the largest angles in
     degrees, scale the factor's range on each axis, shift the largest one as a fraction of the side; displacement:
-    (B, H, W, 2), added to where each pixel comes from.
+    (B, H, W, 2), added to where each pixel comes from. Computed in full precision under autocast too: bfloat16 knows
+    places to a few pixels only.
     """
+    with torch.autocast(images.device.type, enabled=False):
+        grid = _affine_grid(images, draws, degrees, scale, shear, shift)
+        grid = grid if displacement is None else grid + displacement
+        return F.grid_sample(to_float(images), grid, padding_mode="border", align_corners=False).clamp_(0, 1)
+
+
+def _affine_grid(
+    images: Tensor, draws: Tensor, degrees: float, scale: tuple[float, float], shear: float, shift: float
+) -> Tensor:
+    """Return where each pixel comes from, (B, H, W, 2); arguments as for `random_affine`."""
     signed = draws * 2 - 1
     angle, slant = torch.deg2rad(signed[:, 0] * degrees), torch.deg2rad(signed[:, 3] * shear)
     zoom = scale[0] + draws[:, 1:3] * (scale[1] - scale[0])
@@ -78,9 +89,7 @@ def random_affine(
     lean[:, 0, 1] = slant.tan()
     matrix = torch.diag_embed(1 / zoom) @ lean @ turn
     theta = torch.cat([matrix, (signed[:, 4:6] * 2 * shift)[:, :, None]], dim=2)
-    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
-    grid = grid if displacement is None else grid + displacement
-    return F.grid_sample(to_float(images), grid, padding_mode="border", align_corners=False).clamp_(0, 1)
+    return F.affine_grid(theta, list(images.shape), align_corners=False)
 
 
 def elastic_field(draws: Tensor, size: int, strength: float) -> Tensor:
