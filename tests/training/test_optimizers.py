@@ -99,3 +99,23 @@ def test_momentum_without_nesterov_by_hand() -> None:
         ends[nesterov] = weight.item()
     # the velocity is 1, then 1.5; Nesterov adds half of it to the gradient: 1.5, then 1.75
     assert ends == {False: -2.5, True: -3.25}
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_gpu_takes_the_steps_of_the_cpu_and_goes_on_with_the_same_bits(name: str) -> None:
+    gpu, cpu = network().cuda(), network()
+    ours, theirs = (create_optimizer(name, groups(model), 0.1, 0.9, 1e-3) for model in (gpu, cpu))
+    assert ours.defaults.get("fused") == (None if name == "lars" else True)
+    for model, optimizer in ((gpu, ours), (cpu, theirs)):
+        for _ in range(3):
+            for parameter in model.parameters():
+                parameter.grad = torch.full_like(parameter, 0.5) + parameter.detach()
+            optimizer.step()
+    for one, other in zip(gpu.parameters(), cpu.parameters(), strict=True):
+        assert torch.allclose(one.cpu(), other, atol=1e-6)
+    again = create_optimizer(name, groups(gpu), 0.1, 0.9, 1e-3)
+    load_optimizer_tensors(again, optimizer_tensors(ours))
+    for key, value in optimizer_tensors(again).items():
+        assert torch.equal(value, optimizer_tensors(ours)[key])

@@ -16,15 +16,19 @@ def create_optimizer(
     """Return SGD with (Nesterov) momentum, AdamW or LARS, over groups that each carry an "lr_scale".
 
     LARS (You, Gitman and Ginsburg, 2017) is for large batches. It adapts every rate but those of groups that bring a
-    weight decay of 0 of their own (biases and normalization), which keep the plain one.
+    weight decay of 0 of their own (biases and normalization), which keep the plain one. On a GPU a step of SGD and
+    AdamW is one kernel for all parameters (PyTorch's `fused`).
     """
+    parameters = [parameter for group in groups for parameter in group["params"]]
+    fused = True if parameters and all(parameter.is_cuda for parameter in parameters) else None
     if name == "sgd":
-        return SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov and momentum > 0, weight_decay=weight_decay)
+        nesterov = nesterov and momentum > 0
+        return SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, fused=fused)
     if name == "lars":
         # timm's adapts only what decays: without this a weight decay of 0 for all would be plain SGD.
         groups = [group | {"always_adapt": group.get("weight_decay") != 0} for group in groups]
         return Lars(groups, lr=lr, momentum=momentum, weight_decay=weight_decay)
-    return AdamW(groups, lr=lr, weight_decay=weight_decay)
+    return AdamW(groups, lr=lr, weight_decay=weight_decay, fused=fused)
 
 
 def set_lr(optimizer: Optimizer, lr: float) -> None:
