@@ -10,25 +10,35 @@ _MOST = 4
 """Operations of a profile that are shown."""
 
 
-def speed(result: dict[str, Any], views: dict[str, Any] | None) -> str:
-    """All rows of `python -m benchmarks` on one kind of device, and random views against other packages'."""
-    environment = result["environment"]
-    versions = ", ".join(f"{name} {environment['versions'][name]}" for name in ("torch", "torchvision", "timm"))
-    device = "CPU" if environment["device"] == "cpu" else environment["device"]
+def speed(result: dict[str, Any], corruptions: dict[str, Any] | None) -> str:
+    """All rows of `python -m benchmarks` on one kind of device, and what corruptions take against another package."""
+    settings = {_setting(part): None for part in result.values()}
+    device = next(iter(result.values())).get("gpu", "CPU")
     lines = [
         f"### Speed ({device})",
         "",
-        f"Medians with quartiles over {result['rounds']} rounds; what is compared takes turns in one process; "
-        f"{result['threads']} threads, {environment['machine']}, {versions}. Floor: the same encoder, heads, losses "
-        "and optimizer on views that are there already; ours: the whole step of the loop, with data and views.",
+        f"{'; or '.join(settings)}. Medians with quartiles; what is compared takes turns in one process. Floor: the "
+        "same encoder, heads, losses and optimizer on views that are there already; ours: the whole step of the loop, "
+        "with data and views.",
     ]
-    made = {"steps": _steps, "options": _options, "peers": _peers, "profile": _profile, "scaling": _scaling}
-    said = [_loop(result.get("loop", ())), _data(result.get("data", ())), _views(views)]
+    rows = {part: [row for row in found["rows"] if "failed" not in row] for part, found in result.items()}
+    failed = [f"{part}: {row['failed']}" for part, found in result.items() for row in found["rows"] if "failed" in row]
+    said = [_loop(rows.get("loop", ())), _data(rows.get("data", ())), _views(rows.get("views", ()))]
+    said += [_corruptions(corruptions), f"Not measured: {'; '.join(failed)}." if failed else ""]
     lines += ["", *(f"- {text}" for text in said if text)] if any(said) else []
+    made = {"steps": _steps, "options": _options, "peers": _peers, "profile": _profile, "scaling": _scaling}
     for part, make in made.items():
-        if result.get(part):
-            lines += ["", *make(result[part])]
+        if rows.get(part):
+            lines += ["", *make(rows[part])]
     return "\n".join(lines)
+
+
+def _setting(part: Mapping[str, Any]) -> str:
+    """Return on what, with what and how often a part was measured."""
+    versions = ", ".join(f"{name} {part['versions'][name]}" for name in ("torch", "torchvision", "timm"))
+    return (
+        f"{part['processor']}, {part['threads']} threads of {part['cores']} cores, {versions}, {part['rounds']} rounds"
+    )
 
 
 def ends(found: Spread, digits: int = 3) -> str:
@@ -53,17 +63,25 @@ def _data(rows: Rows) -> str:
     return " ".join(said)
 
 
-def _views(views: dict[str, Any] | None) -> str:
+def _views(rows: Rows) -> str:
     """Return how many times as fast views of SimCLR are made as by each other package."""
-    if views is None:
-        return ""
     said = []
-    for case in views["cases"]:
+    for case in rows:
         blur = f"blur with probability {case['blur']:g}" if case["blur"] else "no blur"
         faster = ", ".join(f"{name}'s {ends(found)}" for name, found in case["times_faster"].items())
         said.append(f"at {case['size']} px from {case['stored']} px, {blur}: {faster}")
-    threads = views["threads"]
-    return f"Views of SimCLR, antialiased, {threads} threads, times as fast as {'; '.join(said)}."
+    return f"Views of SimCLR, antialiased, times as fast as {'; '.join(said)}." if said else ""
+
+
+def _corruptions(result: dict[str, Any] | None) -> str:
+    """Return how many times as fast images are corrupted as by imagecorruptions-imaug, on one core."""
+    if result is None:
+        return ""
+    said = (
+        f"at {own['size']} px {own['geometric_mean']:g} (least: {own['slowest']}, {own['slowest_times']:.2g})"
+        for own in result["summary"]
+    )
+    return f"Corruptions, times as fast as imagecorruptions-imaug, geometric mean over the kinds: {'; '.join(said)}."
 
 
 def _steps(rows: Rows) -> list[str]:

@@ -28,7 +28,7 @@ PAIRED = (
     ("gan_digits", "gan_cifar", painted),
     ("medical_lung", "medical_one_image", histology),
     ("medical_tissue", "", tissue),
-    ("speed_cpu", "views", speed),
+    ("speed_cpu", "corruptions", speed),
     ("speed_cuda", "", speed),
 )
 ARMS = {"source_only": "source-only", "dance": "DANCE"}

@@ -1,15 +1,33 @@
 """The benchmark of speed measures what it says it does."""
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 
+from benchmarks.__main__ import PARTS, measured, parts
 from benchmarks.common import CPU
+from benchmarks.speed import guard
+from benchmarks.speed.guard import committed
+from benchmarks.speed.machine import machine
 from benchmarks.speed.measure import PeakMemory, ratio, spread
 from benchmarks.speed.profiling import profile_row, profiled_loop
-from benchmarks.speed.scaling import clustering_rows
-from benchmarks.speed.steps import Case, Stored, floor_of, option_row, overhead_row, recipe_of, task_of, whole_steps
+from benchmarks.speed.scaling import clustering_row
+from benchmarks.speed.steps import (
+    CASES,
+    OBJECTIVES,
+    Case,
+    Stored,
+    floor_of,
+    option_row,
+    overhead_row,
+    recipe_of,
+    task_of,
+    whole_steps,
+)
+from uda.errors import UserError
 from uda.experiments.experiment import loop_options
 
 TINY = Case("smallconv", 16, 16, 4, 12)
@@ -93,7 +111,63 @@ def test_peak_memory_sees_what_was_held_for_a_moment() -> None:
     assert 45 << 20 < peak.bytes < 80 << 20
 
 
-def test_both_forms_of_neighborhood_clustering_agree() -> None:
-    for row in clustering_rows(CPU.device, rows=(200,), rounds=2):
-        assert row["differs_by"]["loss"] < 1e-5
-        assert row["differs_by"]["gradient"] < 1e-5
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rows", [200, 50])  # more than the batch of 64, and fewer
+def test_both_forms_of_neighborhood_clustering_agree(rows: int, dtype: torch.dtype) -> None:
+    row = clustering_row(rows, dtype, CPU.device, rounds=2)
+    assert row["batch"] == min(64, rows)
+    assert row["differs_by"]["loss"] < 1e-5
+    assert row["differs_by"]["gradient"] < 1e-5
+
+
+def test_what_fails_is_a_row_and_the_others_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    def broken() -> dict[str, float]:
+        raise torch.OutOfMemoryError("no room\nfor that")
+
+    rows = measured([broken, lambda: {"ms": 1.0}])
+    assert rows == [{"failed": "OutOfMemoryError: no room for that"}, {"ms": 1.0}]
+    assert capsys.readouterr().out.count("\n") == 2
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_every_part_has_rows_to_measure(device: str) -> None:
+    found = parts(torch.device(device), 7, 2)
+    assert set(found) == set(PARTS)
+    assert all(found[part] for part in PARTS if (part, device) != ("views", "cuda"))
+    assert len(found["steps"]) == 16
+
+
+def result_of(times: float, **changes: object) -> dict[str, object]:
+    step = {"times_the_floor": {"median": times}}
+    rows = [{"objective": name, **vars(case)} | step for case in CASES["cpu"] for name in OBJECTIVES]
+    return {"steps": {"threads": 2, "processor": machine(CPU.device)["processor"], "rows": rows} | changes}
+
+
+def test_the_guard_compares_each_step_or_says_why_it_cannot(tmp_path: Path) -> None:
+    path = tmp_path / "speed_cpu.json"
+    path.write_text(json.dumps(result_of(1.25)))
+    found = committed(path, CPU.device, 2)
+    assert set(found) == {(name, case) for case in CASES["cpu"] for name in OBJECTIVES}
+    assert set(found.values()) == {1.25}
+    with pytest.raises(UserError, match="measured with threads 2, and here it is 3; measure them on this machine"):
+        committed(path, CPU.device, 3)
+    for broken, words in (
+        (result_of(1.25, processor="another"), "measured with processor another"),
+        (result_of(1.25, rows=[]), "has no step of simclr with Case"),
+        ({}, "holds no steps"),
+    ):
+        path.write_text(json.dumps(broken))
+        with pytest.raises(UserError, match=words):
+            committed(path, CPU.device, 2)
+    with pytest.raises(UserError, match="holds no steps"):
+        committed(tmp_path / "nothing.json", CPU.device, 2)
+
+
+def test_the_guard_fails_where_a_step_is_a_tenth_slower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "CASES", {"cpu": (TINY,)})
+    monkeypatch.setattr(guard, "OBJECTIVES", ("rotation",))
+    path = tmp_path / "speed_cpu.json"
+    for times, status in ((1000.0, 0), (0.001, 1)):
+        step = {"objective": "rotation", **vars(TINY), "times_the_floor": {"median": times}}
+        path.write_text(json.dumps(result_of(1.0, rows=[step])))
+        assert guard.check(path, CPU.device, 2, 2) == status

@@ -16,14 +16,7 @@ def result() -> dict[str, Any]:
     clustering = {"row": "neighborhood clustering", "batch": 64, "dim": 512, "bank": "bfloat16", "bank_mb": 1.0}
     clustering |= {"blocks": {"ms": spread(3), "mb_beyond_the_bank": 7}, "write_ms": spread(0.5)}
     plain = {"plain": {"ms": spread(4), "mb_beyond_the_bank": 40}, "differs_by": {"loss": 1e-7, "gradient": 2e-6}}
-    return {
-        "environment": {
-            "device": "cpu",
-            "machine": "x86_64",
-            "versions": {"torch": "2", "torchvision": "3", "timm": "4"},
-        },
-        "rounds": 7,
-        "threads": 2,
+    parts: dict[str, list[dict[str, Any]]] = {
         "loop": [{"row": "loop", "ms_beyond_the_floor": spread(0.2)}],
         "steps": [step | {"times_the_floor": spread(1.1)}],
         "options": [
@@ -53,12 +46,18 @@ def result() -> dict[str, Any]:
             clustering | {"images": 1_000_000},
             step | {"times_the_floor": spread(1.1)},
         ],
+        "views": [{"stored": 32, "size": 32, "blur": 0.0, "times_faster": {"lightly": spread(4)}}],
     }
+    versions = {"torch": "2", "torchvision": "3", "timm": "4"}
+    setting = {"processor": "a core", "cores": 2, "threads": 2, "rounds": 7, "versions": versions}
+    return {part: setting | {"rows": rows} for part, rows in parts.items()}
 
 
 def test_every_row_stands_in_a_table() -> None:
-    views = {"threads": 2, "cases": [{"stored": 32, "size": 32, "blur": 0.0, "times_faster": {"lightly": spread(4)}}]}
-    text = speed(result(), views)
+    slow = {"size": 32, "geometric_mean": 7.5, "slowest": "fog", "slowest_times": 0.931}
+    text = speed(result(), {"summary": [slow]})
+    assert "a core, 2 threads of 2 cores, torch 2, torchvision 3, timm 4, 7 rounds. Medians" in text
+    assert "geometric mean over the kinds: at 32 px 7.5 (least: fog, 0.93)." in text
     assert "The loop itself: 0.2 (0.1 … 0.4) ms a step." in text
     assert "1,234 a second and read back at 9,999" in text
     assert "at 32 px from 32 px, no blur: lightly's 4 (2 … 8)" in text
@@ -88,10 +87,18 @@ def test_every_row_stands_in_a_table() -> None:
 
 
 def test_a_result_of_some_parts_has_their_tables_alone() -> None:
-    some = {key: value for key, value in result().items() if key in ("environment", "rounds", "threads", "steps")}
-    text = speed(some, None)
+    steps = result()["steps"]
+    text = speed({"steps": steps}, None)
     assert text.count("|---|---|---|---|---|") == 1
     assert "The loop itself" not in text
+
+
+def test_parts_of_two_machines_and_rows_that_failed_are_said() -> None:
+    found = result()
+    failed = found["steps"] | {"processor": "another", "rows": [{"failed": "OutOfMemoryError: no room"}]}
+    text = speed({"loop": found["loop"], "steps": failed}, None)
+    assert "a core, 2 threads of 2 cores, torch 2, torchvision 3, timm 4, 7 rounds; or another, 2 threads" in text
+    assert "Not measured: steps: OutOfMemoryError: no room." in text
 
 
 def test_ends_keep_as_many_digits_as_asked() -> None:

@@ -1,6 +1,5 @@
 """How fast images are decoded and read back, and how soon the first batch is there."""
 
-import os
 import tempfile
 import time
 from pathlib import Path
@@ -17,7 +16,7 @@ from uda.datasets.packed import SquareImages
 from uda.datasets.tree import scan
 
 
-def data_rows(n: int = 512, size: int = 256, batch_size: int = 64) -> list[Row]:
+def data_row(n: int = 512, size: int = 256, batch_size: int = 64) -> Row:
     """Return images a second decoded and read back, and the seconds to the first batch on two starts.
 
     The images are n JPEG files of that size, written for this. The operating system has just written them, so that no
@@ -44,8 +43,8 @@ def data_rows(n: int = 512, size: int = 256, batch_size: int = 64) -> list[Row]:
         for _ in range(rounds):
             squares.batch(generator.integers(0, n, batch_size))
         read = rounds * batch_size / (time.perf_counter() - started)
-    return [
-        {"row": "data", "images": n, "size": size, "processors": os.cpu_count()}
+    return (
+        {"row": "data", "images": n, "size": size}
         | {"decoded_and_packed_per_second": round(n / starts[0]), "read_per_second": round(read)}
         | {"seconds_to_first_batch": {"first start": round(starts[0], 3), "second start": round(starts[1], 3)}}
-    ]
+    )

@@ -1,5 +1,6 @@
 """Other packages on the same work: lightly's whole training loop, and scikit-learn's nearest neighbors."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -17,14 +18,14 @@ from uda.experiments.experiment import loop_options
 from uda.probes.knn import knn
 from uda.tasks.pretrain import Pretrain
 
-_WAITING = 4  # batches that its workers have ready when its turn begins; they are not counted
+_PREFETCH = 2  # batches that each of its workers has ready; PyTorch's default
 
 
 class _Pictures(Dataset[Any]):
     """The same images, decoded, as lightly's transforms want them."""
 
     def __init__(self, images: Tensor, transform: Any):
-        self.pictures = [image.permute(1, 2, 0).numpy() for image in images.cpu()]
+        self.pictures = [image.permute(1, 2, 0).contiguous().numpy() for image in images.cpu()]
         self.transform = transform
 
     def __len__(self) -> int:
@@ -37,8 +38,8 @@ class _Pictures(Dataset[Any]):
 def simclr_row(case: Case, device: torch.device, workers: int, rounds: int = ROUNDS) -> Row:
     """Return seconds of a SimCLR step, data and views included: ours, and lightly's parts in the loop of its tutorial.
 
-    Both train the same backbone from the same weights with plain SGD on the same decoded images; lightly's views come
-    from a DataLoader with that many worker processes.
+    Both train the same backbone from the same weights in the same layout with plain SGD on the same decoded images;
+    lightly's views come from a DataLoader with that many worker processes.
     """
     from lightly.loss import NTXentLoss
     from lightly.models.modules import SimCLRProjectionHead
@@ -52,6 +53,8 @@ def simclr_row(case: Case, device: torch.device, workers: int, rounds: int = ROU
     task = task_of("simclr", recipe, case, images)
     assert isinstance(task, Pretrain)
     backbone: nn.Module = task_of("simclr", recipe, case, images).encoder.to(device)  # type: ignore[assignment]
+    if options.channels_last:
+        backbone.to(memory_format=torch.channels_last)
     head, criterion = SimCLRProjectionHead(task.encoder.dim, task.encoder.dim, 128).to(device), NTXentLoss(0.5)
     optimizer = torch.optim.SGD([*backbone.parameters(), *head.parameters()], lr=1e-3, momentum=0.9)
     transform = SimCLRTransform(
@@ -65,7 +68,7 @@ def simclr_row(case: Case, device: torch.device, workers: int, rounds: int = ROU
         num_workers=workers,
         pin_memory=device.type == "cuda",
         persistent_workers=True,
-        prefetch_factor=_WAITING // workers or 1,
+        prefetch_factor=_PREFETCH,
     )
 
     def endless() -> Iterator[list[Tensor]]:
@@ -84,8 +87,11 @@ def simclr_row(case: Case, device: torch.device, workers: int, rounds: int = ROU
         loss.backward()
         optimizer.step()
 
+    waiting = workers * _PREFETCH  # batches that are ready when a turn begins, and not counted
+
     def lightly_turn() -> None:
-        theirs.append(seconds_a_step(lightly_step, steps, device, _WAITING + 1))
+        theirs.append(seconds_a_step(lightly_step, steps, device, waiting + 1))
+        time.sleep(waiting * theirs[-1])  # its workers fill up again, and shall not do so while it is our turn
 
     ours = whole_steps(task, options, device, rounds, steps, lightly_turn)
     row: Row = {"row": "simclr against lightly", **vars(case), "workers": workers, "precision": options.precision}

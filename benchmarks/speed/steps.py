@@ -7,7 +7,7 @@ loop, its history and its checks.
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -57,7 +57,7 @@ class Case:
 
 CASES = {
     "cpu": (Case("resnet18", 32, 32, 64), Case("tf_efficientnet_lite0", 224, 256, 16, 128)),
-    "cuda": (Case("resnet50", 224, 256, 128, 4096), Case("resnet18", 32, 32, 512, 8192)),
+    "cuda": (Case("resnet50", 224, 256, 64, 4096), Case("resnet18", 32, 32, 512, 8192)),
 }
 OPTIONS = {  # of the training, and other values than the default's
     "cpu": (("compile", True), ("precision", "bf16"), ("channels_last", False)),
@@ -85,7 +85,9 @@ class Stored:
 def recipe_of(objective: str, case: Case, extra: Tree | None = None) -> Recipe:
     """Return the published recipe, with all weights moving."""
     task = "unida" if objective == DANCE else "pretrain"
-    own: Tree = {} if objective == DANCE else {"objectives": {objective: {}}}
+    # The floor stands still in the first epoch, in which DINO's prototypes would be frozen.
+    options: Tree = {"frozen_epochs": 0} if objective == "dino" else {}
+    own: Tree = {} if objective == DANCE else {"objectives": {objective: options}}
     data: Tree = {"image_size": case.image_size, "stored_size": case.stored_size}
     encoder: Tree = {"backbone": case.backbone, "weights": "none"}
     layers = replaced_objectives(published_layers(task, None, frozen=False, image_size=case.image_size), [own])
@@ -254,8 +256,3 @@ def overhead_row(device: torch.device, rounds: int = ROUNDS, steps: int = 200) -
     )
     beyond = [1000 * (whole - floor) for whole, floor in zip(ours, floors, strict=True)]
     return {"row": "loop", "ms_beyond_the_floor": spread(beyond)}
-
-
-def step_rows(device: torch.device, objectives: Sequence[str] = OBJECTIVES, rounds: int = ROUNDS) -> list[Row]:
-    """Return the rows of all objectives on all of a device's cases."""
-    return [step_row(name, case, device, rounds) for case in CASES[device.type] for name in objectives]

@@ -1,26 +1,22 @@
 """How fast strong views are made on a CPU, against other packages' transforms of the same strength.
 
-python -m benchmarks.views [--threads 1]    (writes results/views.json; needs the extra `bench`)
-
 All make one view of each image in this process and take turns; figures are medians of the rounds, in milliseconds a
 view. lightly and torchvision transform image by image, and their users spread images over processes of one thread each,
-so their time is that of one thread, divided by --threads: as if all cores were free and processes cost nothing. kornia
-works on the batch, on the same threads as ours. Only ours and lightly's antialias when they shrink (lightly through
-Pillow); torchvision's does when asked to, and is; kornia's does not.
+so their time is that of one thread, divided by the threads of ours: as if all cores were free and processes cost
+nothing. kornia works on the batch, on the same threads as ours. Only ours and lightly's antialias when they shrink
+(lightly through Pillow); torchvision's does when asked to, and is; kornia's does not.
 """
 
-import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from benchmarks.common import CPU, write_result
-from benchmarks.speed.measure import ROUNDS, spread, take_turns
+from benchmarks.common import CPU
+from benchmarks.speed.measure import Row, spread, take_turns
 from uda.batch import Batch
 from uda.clock import Clock
 from uda.ssl.random_views import Contrast
@@ -88,7 +84,7 @@ def makers(case: Case) -> dict[str, Callable[[], Tensor]]:
     }
 
 
-def measure(case: Case, rounds: int, threads: int) -> dict[str, Any]:
+def views_row(case: Case, rounds: int, threads: int) -> Row:
     """Return milliseconds a view of all, and how many times faster ours is."""
     runs = {name: _with_threads(1 if name in OF_ONE_THREAD else threads, make) for name, make in makers(case).items()}
     seconds = take_turns(runs, CPU.device, rounds)
@@ -109,22 +105,3 @@ def _with_threads(threads: int, make: Callable[[], Tensor]) -> Callable[[], Tens
         return make()
 
     return run
-
-
-def main() -> None:
-    """Measure all cases, print them and write them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    options = parser.parse_args()
-    cases = []
-    for case in CASES:
-        cases.append(measure(case, options.rounds, options.threads))
-        medians = {name: found["median"] for name, found in cases[-1]["times_faster"].items()}
-        print(f"{case}: ours is {medians} times as fast", flush=True)
-    path = write_result("views", {"threads": options.threads, "rounds": options.rounds, "cases": cases})
-    print(f"written to {path}")
-
-
-if __name__ == "__main__":
-    main()
