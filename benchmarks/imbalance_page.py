@@ -13,6 +13,8 @@ from uda.report.canvas import BLUE, GREEN, ORANGE, bare, new_figure, png_bytes
 from uda.report.classes import class_shapes
 
 FIGURE = "imbalance_cifar"
+LWS_STAGE = 0.25
+"""The share of a run that is LWS's second stage, by default."""
 CURVES = {
     f"ce from {RANDOM}": ("cross-entropy, random start", BLUE),
     f"ce from {SIMCLR}": ("cross-entropy after SimCLR", ORANGE),
@@ -48,6 +50,12 @@ def imbalance(result: dict[str, Any], _: dict[str, Any] | None) -> str:
         cells = ["" if arm is None else _both(arm["metrics"]) for arm in found]
         cells += [interval(gains.get((ratio, method, *kind), {}).get("accuracy")) for kind in kinds[1:]]
         lines.append(f"| {ratio} | `{method}` | {' | '.join(cells)} |")
+    second = round(LWS_STAGE * training["steps"])
+    lines += [
+        "",
+        f"AdamW moves a number by about the learning rate a step: in the {second} steps of the second stage a scale of "
+        f"`lws` moves by some {training['lr'] * second / 2:.2g} from 1, which is why it changes so little here.",
+    ]
     if len(next(iter(summary["curves"].values()))["ratio"]) > 1:
         lines += ["", *_curves(summary["curves"])]
     return "\n".join(lines)

@@ -6,7 +6,7 @@ from benchmarks.imbalance_cifar import FIGURES, NONE, RANDOM, ROTATION, SIMCLR, 
 from benchmarks.imbalance_page import imbalance
 from benchmarks.jobs import Row
 
-RECIPE = {"encoder": {"backbone": "b"}, "training": {"steps": 6, "batch_size": 4}, "pretraining_steps": 8}
+RECIPE = {"encoder": {"backbone": "b"}, "training": {"steps": 8, "batch_size": 4, "lr": 0.5}, "pretraining_steps": 8}
 
 
 def row(ratio: int, method: str, start: str, objective: str, seed: int, accuracy: float) -> Row:
@@ -45,4 +45,5 @@ def test_every_method_has_a_row_at_both_ratios() -> None:
         "| 100 | `ce` | 55.0 / 25.0 | 65.0 / 25.0 | 45.0 / 25.0 | +10.0 (+10.0 … +10.0) | -10.0 (-10.0 … -10.0) |",
         "| 100 | `ldam` | 55.0 / 25.0 | 65.0 / 25.0 | 45.0 / 25.0 | +10.0 (+10.0 … +10.0) | -10.0 (-10.0 … -10.0) |",
     ]
+    assert "in the 2 steps of the second stage a scale of `lws` moves by some 0.5 from 1" in text
     assert "| cross-entropy, random start | 55.0 / 50.0 | 55.0 / 50.0 |" in text

@@ -31,7 +31,9 @@ class ScaledLinear(nn.Linear):
 class LWS(TwoStages):
     """Learnable weight scaling (Kang et al., ICLR 2020, section 4.2, equation 6): a scale a class, from 1.
 
-    In the second stage the classifier's directions rest too; the scales alone learn, from class-balanced images.
+    In the second stage the classifier's directions rest too; the scales alone learn, from class-balanced images. SGD,
+    as published, follows their gradient; AdamW moves a number by about the learning rate a step, so that scales hardly
+    leave 1 in a short second stage.
     """
 
     name: ClassVar[str] = "lws"
