@@ -70,7 +70,7 @@ def _curves(curves: dict[str, Any]) -> list[str]:
     ratios = max((curve["ratio"] for curve in curves.values()), key=len)
     lines = [
         "As the tail grows, accuracy / balancedness of the feature space in percent "
-        f"(also as [curves and shapes](docs/{FIGURE}.png)):",
+        f"(with a dot for each seed, as [curves and shapes](docs/{FIGURE}.png)):",
         "",
         f"| ratio | {' | '.join(map(str, ratios))} |",
         "|---|" + "---|" * len(ratios),
@@ -101,15 +101,18 @@ def figure(result: dict[str, Any]) -> bytes | None:
 
 
 def curves_figure(result: dict[str, Any]) -> bytes:
-    """Return accuracy and balancedness against the ratio as PNG, one curve for each way to learn."""
+    """Return accuracy and balancedness against the ratio as PNG: means for each way to learn, and a dot a seed."""
     figure = new_figure(8.8, 3.6)
     for ax, name in zip(figure.subplots(1, 2), ("accuracy", "balancedness"), strict=True):
         for arm, (title, color) in CURVES.items():
             curve = result["summary"]["curves"].get(arm)
             if curve is not None:
-                ax.plot(
-                    curve["ratio"], [100 * v for v in curve[name]], color=color, marker="o", markersize=4, label=title
-                )
+                ax.plot(curve["ratio"], [100 * v for v in curve[name]], color=color, linewidth=2, label=title)
+                runs = [
+                    r for r in result["runs"] if f"{r['method']} from {r['start']}" == arm and r["objective"] == NONE
+                ]
+                dots = [(run["ratio"], 100 * run["metrics"][name]) for run in runs]
+                ax.scatter(*zip(*dots, strict=True), color=color, s=10)
         ax.set_xscale("log")
         ratios = sorted({ratio for curve in result["summary"]["curves"].values() for ratio in curve["ratio"]})
         ax.set_xticks(ratios, [str(ratio) for ratio in ratios])
