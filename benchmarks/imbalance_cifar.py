@@ -1,6 +1,6 @@
 """Long tails of CIFAR-10 images: every method, and supervised against self-supervised features as the tail grows.
 
-python -m benchmarks.imbalance_cifar            (half a day on two CPU cores by estimate; goes on where it stopped)
+python -m benchmarks.imbalance_cifar            (three hours on two CPU cores; goes on where it stopped)
 python -m benchmarks.imbalance_cifar --part ratios
 
 methods: every method at ratio 10 and 100, from random weights and after SimCLR on the same tail, and at 100 with
