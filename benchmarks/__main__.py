@@ -48,7 +48,7 @@ def parts(device: torch.device, rounds: int, threads: int) -> dict[str, list[Mak
             *(partial(simclr_row, case, device, workers, rounds) for case in cases),
             partial(knn_row, device, rounds=rounds),
         ],
-        "views": [partial(views_row, case, rounds, threads) for case in views],
+        "views": [partial(views_row, case, rounds, count) for count in sorted({1, threads}) for case in views],
         "profile": [partial(profile_row, "simclr", case, device) for case in cases],
         "data": [data_row],
         "scaling": [

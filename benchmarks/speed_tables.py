@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from uda.wording import counted
+
 Spread = Mapping[str, float]
 Rows = Sequence[Mapping[str, Any]]
 
@@ -69,8 +71,14 @@ def _views(rows: Rows) -> str:
     for case in rows:
         blur = f"blur with probability {case['blur']:g}" if case["blur"] else "no blur"
         faster = ", ".join(f"{name}'s {ends(found)}" for name, found in case["times_faster"].items())
-        said.append(f"at {case['size']} px from {case['stored']} px, {blur}: {faster}")
-    return f"Views of SimCLR, antialiased, times as fast as {'; '.join(said)}." if said else ""
+        threads = counted(case["threads"], "thread")
+        said.append(f"at {case['size']} px from {case['stored']} px, {blur}, {threads}: {faster}")
+    return (
+        f"Views of SimCLR, antialiased, times as fast as {'; '.join(said)}. On several threads the time of lightly and "
+        "torchvision is that of one, divided: as if their processes cost nothing."
+        if said
+        else ""
+    )
 
 
 def _corruptions(result: dict[str, Any] | None) -> str:

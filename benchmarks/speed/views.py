@@ -96,7 +96,7 @@ def views_row(case: Case, rounds: int, threads: int) -> Row:
         if name != OURS
     }
     ms = {name: spread([1000 * value / case.n for value in values]) for name, values in seconds.items()}
-    return vars(case) | {"ms_per_view": ms, "times_faster": faster}
+    return vars(case) | {"threads": threads, "ms_per_view": ms, "times_faster": faster}
 
 
 def _with_threads(threads: int, make: Callable[[], Tensor]) -> Callable[[], Tensor]:
