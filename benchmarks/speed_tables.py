@@ -45,7 +45,8 @@ def _setting(part: Mapping[str, Any]) -> str:
 
 def ends(found: Spread, digits: int = 3) -> str:
     """Return a median with its quartiles: "1.04 (1.03 … 1.06)"."""
-    middle, low, high = (f"{found[name]:.{digits}g}" for name in ("median", "low", "high"))
+    values = (found[name] for name in ("median", "low", "high"))
+    middle, low, high = (f"{value:,.0f}" if value >= 1000 else f"{value:.{digits}g}" for value in values)
     return f"{middle} ({low} … {high})"
 
 
