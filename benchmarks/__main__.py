@@ -24,7 +24,7 @@ from benchmarks.speed.machine import machine
 from benchmarks.speed.measure import ROUNDS, Row
 from benchmarks.speed.peers import knn_row, simclr_row
 from benchmarks.speed.profiling import profile_row
-from benchmarks.speed.scaling import clustering_row, clustering_sizes, shapes
+from benchmarks.speed.scaling import ROWS, clustering_row, shapes
 from benchmarks.speed.steps import CASES, OBJECTIVES, OPTIONS, option_row, overhead_row, step_row
 from benchmarks.speed.views import CASES as VIEWS
 from benchmarks.speed.views import views_row
@@ -52,7 +52,7 @@ def parts(device: torch.device, rounds: int, threads: int) -> dict[str, list[Mak
         "profile": [partial(profile_row, "simclr", case, device) for case in cases],
         "data": [data_row],
         "scaling": [
-            *(partial(clustering_row, n, dtype, device) for n, dtype in clustering_sizes(device)),
+            *(partial(clustering_row, n, dtype, device) for n in ROWS for dtype in (torch.float32, torch.bfloat16)),
             *(partial(step_row, name, case, device, rounds) for name, case in shapes(device)),
         ],
         "options": [

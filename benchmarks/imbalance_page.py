@@ -54,7 +54,7 @@ def imbalance(result: dict[str, Any], _: dict[str, Any] | None) -> str:
     lines += [
         "",
         f"AdamW moves a number by about the learning rate a step: in the {second} steps of the second stage a scale of "
-        f"`lws` moves by some {training['lr'] * second / 2:.2g} from 1, which is why it changes so little here.",
+        f"`lws` can move by some {training['lr'] * second / 2:.2g} from 1, and its answers change little.",
     ]
     if len(next(iter(summary["curves"].values()))["ratio"]) > 1:
         lines += ["", *_curves(summary["curves"])]

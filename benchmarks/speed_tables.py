@@ -8,9 +8,6 @@ from uda.wording import counted
 Spread = Mapping[str, float]
 Rows = Sequence[Mapping[str, Any]]
 
-_MOST = 4
-"""Operations of a profile that are shown."""
-
 
 def speed(result: dict[str, Any], corruptions: dict[str, Any] | None) -> str:
     """All rows of `python -m benchmarks` on one kind of device, and what corruptions take against another package."""
@@ -28,7 +25,7 @@ def speed(result: dict[str, Any], corruptions: dict[str, Any] | None) -> str:
     said = [_loop(rows.get("loop", ())), _data(rows.get("data", ())), _views(rows.get("views", ()))]
     said += [_corruptions(corruptions), f"Not measured: {'; '.join(failed)}." if failed else ""]
     lines += ["", *(f"- {text}" for text in said if text)] if any(said) else []
-    made = {"steps": _steps, "options": _options, "peers": _peers, "profile": _profile, "scaling": _scaling}
+    made = {"steps": _steps, "options": _options, "peers": _peers, "scaling": _scaling}
     for part, make in made.items():
         if rows.get(part):
             lines += ["", *make(rows[part])]
@@ -124,16 +121,6 @@ def _peers(rows: Rows) -> list[str]:
             what = f"{row['queries']} votes of 200 neighbors among {row['bank']} of {row['dim']} numbers"
             ours, theirs, name = row["ms"]["ours"], row["ms"]["scikit-learn"], "scikit-learn"
         lines.append(f"| {name} | {what} | {ends(ours)} | {ends(theirs)} | {ends(row['times_faster'])} |")
-    return lines
-
-
-def _profile(rows: Rows) -> list[str]:
-    """Return the operations in which ours and the floor differ most."""
-    lines = ["| profile | images | beyond the floor, ms | of which most (ms; the floor's) |", "|---|---|---|---|"]
-    for row in rows:
-        longest = sorted(row["operations"], key=lambda own: own["floor_ms"] - own["ms"])[:_MOST]
-        said = ", ".join(f"`{own['operation']}` {own['ms']:.1f} ({own['floor_ms']:.1f})" for own in longest)
-        lines.append(f"| {row['objective']} | {_images(row)} | {row['beyond_ms']:.1f} | {said} |")
     return lines
 
 

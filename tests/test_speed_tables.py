@@ -28,15 +28,6 @@ def result() -> dict[str, Any]:
             {"queries": 5, "bank": 9, "dim": 4, "times_faster": spread(3)}
             | {"ms": {"ours": spread(1), "scikit-learn": spread(3)}},
         ],
-        "profile": [
-            {"objective": "simclr", **CASE, "beyond_ms": 1.5}
-            | {
-                "operations": [
-                    {"operation": "conv", "ms": 9.0, "floor_ms": 8.75},
-                    {"operation": "copy", "ms": 2.0, "floor_ms": 1.0},
-                ]
-            }
-        ],
         "data": [
             {"images": 512, "size": 256, "decoded_and_packed_per_second": 1234, "read_per_second": 9999}
             | {"seconds_to_first_batch": {"first start": 0.5, "second start": 0.01}}
@@ -73,9 +64,6 @@ def test_every_row_stands_in_a_table() -> None:
         "|---|---|---|---|---|",
         "| lightly | SimCLR's step, resnet18, 64 of 32 px, 2 workers | 100 (50 … 200) | 200 (100 … 400) | 2 (1 … 4) |",
         "| scikit-learn | 5 votes of 200 neighbors among 9 of 4 numbers | 1 (0.5 … 2) | 3 (1.5 … 6) | 3 (1.5 … 6) |",
-        "| profile | images | beyond the floor, ms | of which most (ms; the floor's) |",
-        "|---|---|---|---|",
-        "| simclr | resnet18, 64 of 32 px | 1.5 | `copy` 2.0 (1.0), `conv` 9.0 (8.8) |",
         "| target images | bank | ms | beyond the bank, MB | plain, ms | plain, MB | differs by | written, ms |",
         "|---|---|---|---|---|---|---|---|",
         "| 1,000 | bfloat16, 1 MB | 3 (1.5 … 6) | 7 | 4 (2 … 8) | 40 | 1e-07, 2e-06 | 0.5 (0.25 … 1) |",

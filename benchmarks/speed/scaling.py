@@ -13,7 +13,7 @@ from uda.nn.memory import MemoryBank
 from uda.ssl.functional import entropy, neighborhood_clustering
 from uda.training.timing import timed
 
-ROWS = {"cpu": (1000, 10_000, 100_000, 1_000_000), "cuda": (1000, 10_000, 100_000, 1_000_000)}
+ROWS = (1000, 10_000, 100_000, 1_000_000)
 SHAPE = {"cpu": (64, 512), "cuda": (1024, 2048)}  # batch, dimensions
 CLASSES = 10
 _MOST_AT_ONCE = 100_000  # rows that the plain form is tried with
@@ -25,11 +25,6 @@ def plain_clustering(features: Tensor, logits: Tensor, memory: Tensor, index: Te
     stored = (features @ memory.to(features.dtype).T).index_fill(1, index, -1.0)
     batch = (features @ features.T).masked_fill(index[:, None] == index[None], -1.0)
     return entropy(torch.cat([logits, stored / temperature, batch / temperature], dim=1)).mean()
-
-
-def clustering_sizes(device: torch.device) -> list[tuple[int, torch.dtype]]:
-    """Return the numbers of target images and the precisions of their bank that are measured."""
-    return [(n, dtype) for n in ROWS[device.type] for dtype in (torch.float32, torch.bfloat16)]
 
 
 def clustering_row(n: int, dtype: torch.dtype, device: torch.device, rounds: int = 3) -> Row:

@@ -218,9 +218,8 @@ def color_jitter(
     blends = [shares(factor) for factor, shares in kinds if factor is not None]
     if not blends:
         return images if turn is None else where_chosen(chosen, hue, images, turn)
-    ranks, order = torch.stack([priority[:, place] for place in present], dim=1).sort(
-        dim=1
-    )  # a list is copied to a GPU
+    # Not `priority[:, present]`: the list would be copied to a GPU, which would be waited for.
+    ranks, order = torch.stack([priority[:, place] for place in present], dim=1).sort(dim=1)
     shares = torch.stack(blends, dim=1).gather(1, order[:, :, None].expand(-1, -1, 3))
     if turn is None:
         for place in range(len(blends)):
