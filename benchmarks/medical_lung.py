@@ -53,7 +53,6 @@ def study_recipe(objectives: Sequence[str], steps: int, data: Tree) -> PretrainR
         "training": {
             "steps": steps,
             "batch_size": 32,
-            "channels_last": True,
             "optimizer": "adamw",
             "lr": 3e-4,
             "weight_decay": 0.05,
