@@ -1,14 +1,13 @@
 """Rotation beside the discriminator of a GAN: what is painted, and what the discriminator does not forget.
 
-python -m benchmarks.gan --data digits     (by estimate 90 CPU-minutes in all; goes on where it stopped)
-python -m benchmarks.gan --data cifar      (by estimate 90 CPU-minutes in all)
+python -m benchmarks.gan --data digits     (by estimate 100 CPU-minutes in all; goes on where it stopped)
+python -m benchmarks.gan --data cifar      (by estimate 60 CPU-minutes in all)
 
 SNGAN, SSGAN (rotation on a quarter of the images) and its placebo (the same turns with random answers), three seeds
-each; arms of a seed share initial weights, latents and batches. Networks are narrow (width 32, the published 256 and
-128), each player moves once a step, and the budget is short: 2,000 steps of 32 images for digits, 1,500 for CIFAR-10.
-Measured on one thread of a busy machine: 0.23 CPU-seconds a step of SNGAN, 0.33 of SSGAN; with measuring 8 to 12
-CPU-minutes a run for digits, 7 to 11 for CIFAR-10. The settings were tried once on digits, by eye; nothing was chosen
-by a figure.
+each; arms of a seed share initial weights, latents and batches. Networks are narrow (width 16, the published 256 and
+128), each player moves once a step, and the budget is short: 4,000 steps of 64 images for digits, 2,000 for CIFAR-10.
+Width, batch and learning rate were chosen by eye and KID among four runs of SNGAN on digits with a seed of its own (100);
+no setting was tried with rotation or on CIFAR-10.
 
 Digits (MNIST, 6,000 to learn from) are measured by the features of a small classifier trained on the real ones, the
 same for all runs, since ImageNet's say little of them; CIFAR-10 images (10,000, re-saved as JPEG) by
@@ -26,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import CPU, data_folder, mean, write_result
-from benchmarks.jobs import Row, kept, paired_gains, published_row, side_by_side
+from benchmarks.jobs import FAST, Row, kept, paired_gains, published_row, side_by_side
 from uda.experiments.experiment import loop_options
 from uda.experiments.gan.assemble import build_task, check_recipe, gan_data, prepare_inputs
 from uda.experiments.gan.outputs import COLUMNS, label_counts, shown
@@ -46,11 +45,11 @@ CONFIDENT = 0.9
 """Confidence from which on the classifier counts as sure."""
 
 SMALL: Tree = {
-    "method": {"n_dis": 1, "latent": 64, "ngf": 32, "ndf": 32, "ema": 0.99},
-    "training": {"batch_size": 32, "lr": 0.001, "evaluate_every": 250, "checkpoint_every": 0},
+    "method": {"n_dis": 1, "latent": 64, "ngf": 16, "ndf": 16, "ema": 0.99},
+    "training": {"batch_size": 64, "lr": 0.001, "evaluate_every": 500, "checkpoint_every": 0, **FAST},
     "report": {"images": 2000, "probed": 2000},
 }
-STEPS = {"digits": 2000, "cifar": 1500}
+STEPS = {"digits": 4000, "cifar": 2000}
 DATA: dict[str, Tree] = {
     "digits": {"report": {"extractor": "classifier", "extractor_size": 32}},
     "cifar": {"report": {"extractor": "tf_efficientnet_lite0", "extractor_size": 96}},
@@ -162,7 +161,7 @@ def main() -> None:
     parser.add_argument("--data", choices=DATA, default="digits")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
-    parser.add_argument("--steps", type=int, help="2,000 for digits and 1,500 for CIFAR-10 images if not given")
+    parser.add_argument("--steps", type=int, help="4,000 for digits and 2,000 for CIFAR-10 images if not given")
     parser.add_argument("--workers", type=int, default=2)
     flags = parser.parse_args()
     steps = flags.steps or STEPS[flags.data]
