@@ -6,8 +6,8 @@ python -m benchmarks.gan --data cifar      (by estimate 60 CPU-minutes in all)
 SNGAN, SSGAN (rotation on a quarter of the images) and its placebo (the same turns with random answers), three seeds
 each; arms of a seed share initial weights, latents and batches. Networks are narrow (width 16, the published 256 and
 128), each player moves once a step, and the budget is short: 4,000 steps of 64 images for digits, 2,000 for CIFAR-10.
-Width, batch and learning rate were chosen by eye and KID among four runs of SNGAN on digits with a seed of its own (100);
-no setting was tried with rotation or on CIFAR-10.
+Width, batch and learning rate were chosen by eye and KID among three runs of SNGAN on digits, with a seed of its own
+(100); no setting was tried with rotation or on CIFAR-10.
 
 Digits (MNIST, 6,000 to learn from) are measured by the features of a small classifier trained on the real ones, the
 same for all runs, since ImageNet's say little of them; CIFAR-10 images (10,000, re-saved as JPEG) by
