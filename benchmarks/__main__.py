@@ -25,7 +25,7 @@ from benchmarks.speed.measure import ROUNDS, Row
 from benchmarks.speed.peers import knn_row, simclr_row
 from benchmarks.speed.profiling import profile_row
 from benchmarks.speed.scaling import ROWS, clustering_row, shapes
-from benchmarks.speed.steps import CASES, OBJECTIVES, OPTIONS, option_row, overhead_row, step_row
+from benchmarks.speed.steps import CASES, OBJECTIVES, OPTIONS, memory_row, option_row, overhead_row, step_row
 from benchmarks.speed.views import CASES as VIEWS
 from benchmarks.speed.views import views_row
 from uda.datasets.packed import cpu_count
@@ -40,6 +40,7 @@ PARTS = ("loop", "steps", "peers", "views", "profile", "data", "scaling", "optio
 def parts(device: torch.device, rounds: int, threads: int) -> dict[str, list[Make]]:
     """Return what makes the rows of each part."""
     cases, workers = CASES[device.type], 2 if device.type == "cpu" else 16
+    options = OPTIONS[device.type]
     views = VIEWS if device.type == "cpu" else ()  # other packages make theirs on the CPU
     return {
         "loop": [partial(overhead_row, device, rounds)],
@@ -56,9 +57,8 @@ def parts(device: torch.device, rounds: int, threads: int) -> dict[str, list[Mak
             *(partial(step_row, name, case, device, rounds) for name, case in shapes(device)),
         ],
         "options": [
-            partial(option_row, case, name, value, device, rounds)
-            for case in cases
-            for name, value in OPTIONS[device.type]
+            *(partial(option_row, case, key, value, device, rounds) for case in cases for key, value in options),
+            *(partial(memory_row, case, rounds) for case in cases if device.type == "cpu"),
         ],
     }
 

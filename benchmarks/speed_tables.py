@@ -107,7 +107,7 @@ def _options(rows: Rows) -> list[str]:
     lines = ["| option | images | default, ms | so, ms | times the default |", "|---|---|---|---|---|"]
     for row in rows:
         times = " | ".join(ends(row[name]) for name in ("default_ms", "changed_ms", "times_the_default"))
-        lines.append(f"| `training.{row['option']}={str(row['value']).lower()}` | {_images(row)} | {times} |")
+        lines.append(f"| {row['option']} | {_images(row)} | {times} |")
     return lines
 
 

@@ -21,6 +21,7 @@ from benchmarks.speed.steps import (
     Case,
     Stored,
     floor_of,
+    memory_row,
     option_row,
     overhead_row,
     recipe_of,
@@ -84,8 +85,15 @@ def test_the_loop_takes_time_of_its_own() -> None:
 
 def test_an_option_is_measured_against_the_default() -> None:
     row = option_row(TINY, "precision", "bf16", CPU.device, rounds=3)
-    assert (row["option"], row["value"], row["backbone"]) == ("precision", "bf16", "smallconv")
+    assert (row["option"], row["backbone"]) == ("training.precision=bf16", "smallconv")
     assert 0 < row["default_ms"]["low"] <= row["default_ms"]["median"]
+    assert row["times_the_default"]["median"] > 0
+
+
+def test_freed_memory_that_is_given_back_is_measured_against_memory_that_is_kept() -> None:
+    row = memory_row(TINY, rounds=3)
+    assert (row["option"], row["backbone"]) == ("freed memory given back", "smallconv")
+    assert row["default_ms"]["median"] > 0
     assert row["times_the_default"]["median"] > 0
 
 

@@ -17,6 +17,7 @@ from benchmarks.speed.steps import STEPS, Case, Stored, recipe_of, task_of, whol
 from uda.experiments.experiment import loop_options
 from uda.probes.knn import knn
 from uda.tasks.pretrain import Pretrain
+from uda.training.allocation import give_back_freed_memory, keep_freed_memory
 
 _PREFETCH = 2  # batches that each of its workers has ready; PyTorch's default
 
@@ -39,7 +40,8 @@ def simclr_row(case: Case, device: torch.device, workers: int, rounds: int = ROU
     """Return seconds of a SimCLR step, data and views included: ours, and lightly's parts in the loop of its tutorial.
 
     Both train the same backbone from the same weights in the same layout with plain SGD on the same decoded images;
-    lightly's views come from a DataLoader with that many worker processes.
+    lightly's views come from a DataLoader with that many worker processes, and memory that it frees goes back to the
+    system, as in a process of its own.
     """
     from lightly.loss import NTXentLoss
     from lightly.models.modules import SimCLRProjectionHead
@@ -90,7 +92,10 @@ def simclr_row(case: Case, device: torch.device, workers: int, rounds: int = ROU
     waiting = workers * _PREFETCH  # batches that are ready when a turn begins, and not counted
 
     def lightly_turn() -> None:
+        give_back_freed_memory()
         theirs.append(seconds_a_step(lightly_step, steps, device, waiting + 1))
+        if device.type == "cpu":
+            keep_freed_memory()
         time.sleep(waiting * theirs[-1])  # its workers fill up again, and shall not do so while it is our turn
 
     ours = whole_steps(task, options, device, rounds, steps, lightly_turn)

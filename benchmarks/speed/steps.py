@@ -8,6 +8,7 @@ loop, its history and its checks.
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -34,6 +35,7 @@ from uda.ssl.views import NoAugmentation
 from uda.tasks.pretrain import Pool, Pretrain, SelfSupervised
 from uda.tasks.task import Task
 from uda.tasks.unida import UnidaData
+from uda.training.allocation import freed_memory_kept
 from uda.training.checkpoint import Identity
 from uda.training.device import place
 from uda.training.loop import LoopOptions, create_optimizers, train
@@ -206,18 +208,35 @@ def option_row(case: Case, name: str, value: Any, device: torch.device, rounds: 
 
     Both have their views already: what an option changes are the passes.
     """
-    images, settings = Stored(case.stored, case.stored_size, device), replace(CPU, device=device)
+    images = Stored(case.stored, case.stored_size, device)
+    default = _simclr_floor(case, {}, images, device)
+    changed = _simclr_floor(case, {"training": {name: value}}, images, device)
+    option = f"training.{name}={str(value).lower()}"
+    return _options_row(case, option, {"default": (default, True), "changed": (changed, True)}, device, rounds)
 
-    def step_of(extra: Tree) -> Callable[[], None]:
-        recipe = recipe_of("simclr", case, extra)
-        return floor_of(task_of("simclr", recipe, case, images), loop_options(recipe, 0, settings), device)
 
-    steps = {"default": step_of({}), "changed": step_of({"training": {name: value}})}
-    seconds: dict[str, list[float]] = {which: [] for which in steps}
+def memory_row(case: Case, rounds: int = ROUNDS) -> Row:
+    """Return how many times as long a step of SimCLR takes on a CPU where freed memory goes back to the system."""
+    step = _simclr_floor(case, {}, Stored(case.stored, case.stored_size, CPU.device), CPU.device)
+    turns = {"default": (step, True), "changed": (step, False)}
+    return _options_row(case, "freed memory given back", turns, CPU.device, rounds)
+
+
+def _simclr_floor(case: Case, extra: Tree, images: Stored, device: torch.device) -> Callable[[], None]:
+    recipe, settings = recipe_of("simclr", case, extra), replace(CPU, device=device)
+    return floor_of(task_of("simclr", recipe, case, images), loop_options(recipe, 0, settings), device)
+
+
+def _options_row(
+    case: Case, option: str, turns: Mapping[str, tuple[Callable[[], None], bool]], device: torch.device, rounds: int
+) -> Row:
+    """Return the row of a step by default and one with an option, each with whether freed memory is kept."""
+    seconds: dict[str, list[float]] = {which: [] for which in turns}
     for _ in range(rounds):
-        for which, step in steps.items():
-            seconds[which].append(seconds_a_step(step, STEPS[device.type], device))
-    row: Row = {"option": name, "value": value, **vars(case)}
+        for which, (step, kept) in turns.items():
+            with freed_memory_kept(device) if kept else nullcontext():
+                seconds[which].append(seconds_a_step(step, STEPS[device.type], device))
+    row: Row = {"option": option, **vars(case)}
     row |= {f"{which}_ms": spread([1000 * s for s in spent]) for which, spent in seconds.items()}
     return row | {"times_the_default": ratio(seconds["changed"], seconds["default"])}
 

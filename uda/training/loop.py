@@ -22,6 +22,7 @@ from uda.datasets.streams import Stream
 from uda.errors import UserError
 from uda.random import derived_seed
 from uda.tasks.task import Task
+from uda.training.allocation import freed_memory_kept
 from uda.training.checkpoint import Identity, load_checkpoint, save_checkpoint, saved_steps
 from uda.training.device import create_accelerator, device_errors_named, images_drawn, place
 from uda.training.history import History
@@ -74,7 +75,7 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     accelerator = create_accelerator(options.precision, device)
     streams = task.streams()
-    with device_errors_named(streams, options.batch_setting):
+    with freed_memory_kept(device), device_errors_named(streams, options.batch_setting):
         return _train(task, streams, options, out, identity, device, resume, accelerator)
 
 

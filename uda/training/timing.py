@@ -8,6 +8,7 @@ import torch
 
 from uda.clock import Clock
 from uda.tasks.task import Task
+from uda.training.allocation import freed_memory_kept
 from uda.training.device import create_accelerator, device_errors_named, images_drawn, place
 from uda.training.loop import LoopOptions, create_optimizers, move
 from uda.wording import counted
@@ -41,7 +42,7 @@ def seconds_per_step(task: Task, options: LoopOptions, device: torch.device, pat
     task.train()
     rounds: list[list[float]] = []
     started = time.perf_counter()
-    with device_errors_named(streams, options.batch_setting):
+    with freed_memory_kept(device), device_errors_named(streams, options.batch_setting):
         while len(rounds) < _ROUNDS and (not rounds or time.perf_counter() - started < patience):
             rounds.append([step_at(moment) for moment in _MOMENTS])
     measured = rounds[1:] or rounds
