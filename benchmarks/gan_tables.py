@@ -4,7 +4,12 @@ from typing import Any
 
 from benchmarks.formats import listed, percent
 
-NAMES = {"sngan": "SNGAN", "rotation": "SSGAN", "placebo:rotation": "placebo"}
+NAMES = {
+    "sngan": "SNGAN",
+    "rotation": "SSGAN",
+    "placebo:rotation": "placebo",
+    "rotation, conditional": "SSGAN, told classes",
+}
 SHARES = ("precision", "recall", "probe_accuracy")
 DIFFERENCES = ("rotation minus sngan", "rotation minus placebo:rotation")
 
@@ -14,7 +19,7 @@ def painted(digits: dict[str, Any], cifar: dict[str, Any] | None) -> str:
     lines = [
         "### Rotation beside a GAN's discriminator",
         "",
-        "SNGAN, SSGAN (a quarter of the images in all four turns) and its placebo (the same turns, random answers), "
+        "SNGAN, SSGAN (a quarter of the images in all four turns) and its placebo (the same turns, random answers); "
         "narrow networks and a short budget; KID with its 95 % interval over seeds, differences paired by seed with "
         "theirs, and in round brackets the smallest that so many seeds could have detected. Published, 50,000 images, "
         "100,000 steps, Inception: FID 16.77 and 14.65 (50,000 real and generated ones), which "
@@ -33,11 +38,12 @@ def _study(title: str, result: dict[str, Any]) -> list[str]:
         f"{title}: width {method['ngf']} and {method['ndf']}, {training['steps']} steps of {training['batch_size']} "
         f"images; {first['n_real']} real and {first['n_fake']} generated images, by {first['extractor']}. Sure: share "
         "of generated images that a classifier of the real ones (right about "
-        f"{percent(first['classifier_accuracy'])} %) names with a confidence of 0.9 or more; classes: how many it "
-        "finds, in effect.",
+        f"{percent(first['classifier_accuracy'])} %) names with a confidence of 0.9 or more, as it does "
+        f"{percent(first['sure_of_real'])} % of real test images; classes: how many it finds, in effect; asked: images "
+        "that it names as the class that was asked for.",
         "",
-        "| arm | seeds | KID | FID | precision | recall | probe | sure | classes |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| arm | seeds | KID | FID | precision | recall | probe | sure | classes | asked |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for arm, name in NAMES.items():
         if arm in summary:
@@ -45,7 +51,8 @@ def _study(title: str, result: dict[str, Any]) -> list[str]:
             shares = " | ".join(percent(entry[figure]) for figure in (*SHARES, "sure"))
             half = entry["kid_ci95"]
             kid = f"{entry['kid']:.4g}" + ("" if half is None else f" ± {half:.2g}")
-            cells = f"{kid} | {entry['fid']:.4g} | {shares} | {entry['effective_classes']:.2f}"
+            asked = "" if entry["asked_accuracy"] is None else percent(entry["asked_accuracy"])
+            cells = f"{kid} | {entry['fid']:.4g} | {shares} | {entry['effective_classes']:.2f} | {asked}"
             lines.append(f"| {name} | {listed(entry['seeds'])} | {cells} |")
     lines += ["", "| difference | KID | probe (points) |", "|---|---|---|"]
     for key in DIFFERENCES:
