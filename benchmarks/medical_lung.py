@@ -1,6 +1,6 @@
 """In-domain pre-training on histology: whether it beats other initial weights on LC25000's lung images.
 
-python -m benchmarks.medical_lung          (an hour on two quiet CPU cores by estimate; goes on where it stopped)
+python -m benchmarks.medical_lung          (80 CPU-minutes; goes on where it stopped)
 python -m benchmarks.medical_lung --originals    (how many originals there are alone; a minute)
 python -m benchmarks.medical_lung --one    (tiles of one immunohistochemistry image; a few minutes)
 
