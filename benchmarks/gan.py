@@ -26,6 +26,7 @@ import numpy as np
 import torch
 
 from benchmarks.common import CPU, data_folder, mean, write_result
+from benchmarks.gan_tables import SHOWN, picture
 from benchmarks.jobs import FAST, Row, kept, paired_gains, published_row, side_by_side
 from uda.experiments.experiment import loop_options
 from uda.experiments.gan.assemble import build_task, check_recipe, gan_data, prepare_inputs
@@ -44,6 +45,7 @@ from uda.training.loop import train
 SNGAN, SSGAN, PLACEBO, CONDITIONAL = "sngan", "rotation", "placebo:rotation", "rotation, conditional"
 ARMS = (SNGAN, SSGAN, PLACEBO, CONDITIONAL)
 FIGURES = ("kid", "fid", "precision", "recall", "probe_accuracy", "confidence", "effective_classes", "asked_accuracy")
+DOCS = Path(__file__).parents[1] / "docs"
 CONFIDENT = 0.9
 """Confidence from which on the classifier counts as sure."""
 
@@ -82,7 +84,7 @@ def recipe_of(arm: str, data: str, steps: int) -> GanRecipe:
 def run(arm: str, seed: int, data: str, steps: int, folder: Path) -> Row:
     """Run one arm with one seed; a result that is there already is returned as it is."""
     which = {"arm": arm, "seed": seed}
-    stem = f"{arm.replace(':', '-').replace(', ', '-')}-{seed}"
+    stem = f"{Path(picture(data, arm)).stem}-{seed}"
 
     def made() -> Row:
         recipe = recipe_of(arm, data, steps)
@@ -95,7 +97,10 @@ def run(arm: str, seed: int, data: str, steps: int, folder: Path) -> Row:
             train(task, loop_options(recipe, seed, CPU), Path(out), Identity(recipe.hash(), "study", seed), CPU.device)
             looks = History(Path(out) / "history.csv", ()).read().dropna(subset=["kid"])
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{stem}.png").write_bytes(grid(shown(task).numpy(), COLUMNS, 2))
+        samples = grid(shown(task).numpy(), COLUMNS, 2)
+        (folder / f"{stem}.png").write_bytes(samples)
+        if seed == SHOWN and steps == STEPS:
+            (DOCS / picture(data, arm)).write_bytes(samples)
         measured = task.last_measured
         assert measured is not None
         sure = None if measured.confidences is None else float((measured.confidences >= CONFIDENT).mean())

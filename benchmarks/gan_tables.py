@@ -1,5 +1,6 @@
 """The tables of the study of rotation beside a GAN's discriminator."""
 
+import re
 from typing import Any
 
 from benchmarks.formats import listed, percent
@@ -10,8 +11,16 @@ NAMES = {
     "placebo:rotation": "placebo",
     "rotation, conditional": "SSGAN, told classes",
 }
+SHOWN = 0
+"""Seed whose samples are shown."""
+
 SHARES = ("precision", "recall", "probe_accuracy")
 DIFFERENCES = ("rotation minus sngan", "rotation minus placebo:rotation")
+
+
+def picture(data: str, arm: str) -> str:
+    """Return what the samples of an arm are called in docs/."""
+    return f"gan_{data}_{re.sub('[^a-z]+', '_', arm)}.png"
 
 
 def painted(digits: dict[str, Any], cifar: dict[str, Any] | None) -> str:
@@ -25,9 +34,9 @@ def painted(digits: dict[str, Any], cifar: dict[str, Any] | None) -> str:
         "100,000 steps, Inception: FID 16.77 and 14.65 (50,000 real and generated ones), which "
         "figures of another extractor cannot be held against.",
     ]
-    for title, result in (("MNIST", digits), ("CIFAR-10 (re-saved as JPEG)", cifar)):
+    for data, title, result in (("digits", "MNIST", digits), ("cifar", "CIFAR-10 (re-saved as JPEG)", cifar)):
         if result is not None:
-            lines += ["", *_study(title, result)]
+            lines += ["", *_study(title, result), "", *_pictures(data, result["summary"])]
     return "\n".join(lines)
 
 
@@ -67,6 +76,13 @@ def _study(title: str, result: dict[str, Any]) -> list[str]:
             curve = summary[arm]["probe_curve"]
             lines.append(f"| {name} | {' | '.join(percent(curve[step]) for step in steps)} |")
     return lines
+
+
+def _pictures(data: str, summary: dict[str, Any]) -> list[str]:
+    """Return where samples of the arms are, as they come."""
+    shown = [arm for arm in NAMES if SHOWN in summary.get(arm, {"seeds": ()})["seeds"]]
+    links = ", ".join(f"[{NAMES[arm]}](docs/{picture(data, arm)})" for arm in shown)
+    return [f"Samples of seed {SHOWN}, none chosen: {links}."] if links else []
 
 
 def _gain(gain: dict[str, Any] | None, scale: float) -> str:

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.gan import ARMS, summary
-from benchmarks.gan_tables import painted
+from benchmarks.gan_tables import painted, picture
 from benchmarks.jobs import Row
 
 RECIPE = {"method": {"ngf": 8, "ndf": 4}, "training": {"steps": 20, "batch_size": 2}}
@@ -50,8 +50,14 @@ def test_the_tables_say_what_figures_are_of() -> None:
     assert "60 real and 40 generated images, by means" in text
     assert "| SSGAN | 0, 1 | 0.45 ± 0.64 | 5 | 50.0 | 25.0 | 80.0 | 12.5 | 9.50 |  |" in text
     assert "| SSGAN, told classes | 1 | 0.25 | 5 | 50.0 | 25.0 | 90.0 | 12.5 | 9.50 | 87.5 |" in text
+    assert "[SNGAN](docs/gan_digits_sngan.png), [SSGAN](docs/gan_digits_rotation.png)." in text  # of seed 0
     assert "as it does 96.9 % of real test images" in text
     assert "| SSGAN minus SNGAN | -0.15 [" in text
     assert "| SNGAN | 50.0 | 65.0 |" in text
     assert "CIFAR-10 (re-saved" not in text
     assert "CIFAR-10 (re-saved" in painted(result, result)
+
+
+def test_each_arm_has_a_picture_of_its_own() -> None:
+    assert len({picture("digits", arm) for arm in ARMS}) == len(ARMS)
+    assert picture("cifar", "rotation, conditional") == "gan_cifar_rotation_conditional.png"
