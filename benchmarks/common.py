@@ -22,6 +22,7 @@ from uda.training.loop import train
 from uda.training.outputs import write_json
 
 RESULTS = Path(__file__).parent / "results"
+DOCS = Path(__file__).parents[1] / "docs"
 CPU = Settings(torch.device("cpu"), progress=False)
 
 

@@ -4,12 +4,12 @@ python -m benchmarks.objectives
 """
 
 import inspect
-from pathlib import Path
 
+from benchmarks.common import DOCS
 from uda.ssl import OBJECTIVES, Need, Objective
 from uda.ssl.objective import words
 
-PAGE = Path(__file__).parents[1] / "docs" / "objectives.md"
+PAGE = DOCS / "objectives.md"
 
 GIVEN: dict[str, Need] = {
     "pretrain, CNN": Need.INDEX | Need.PIXELS | Need.MAP | Need.LABELS,

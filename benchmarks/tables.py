@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import RESULTS, mean
+from benchmarks.common import DOCS, RESULTS, mean
 from benchmarks.formats import interval, listed, percent
 from benchmarks.gan_tables import painted
 from benchmarks.imbalance_page import FIGURE, figure, imbalance
@@ -18,7 +18,6 @@ from benchmarks.ssl_page import page
 from benchmarks.unida_office_caltech10 import coverage, summary
 
 README = Path(__file__).parents[1] / "README.md"
-DOCS = README.parent / "docs"
 BEGIN, END = "<!-- measured: begin (python -m benchmarks.tables) -->", "<!-- measured: end -->"
 PAIRED = (
     ("dg_pacs", "dg_pacs_small", generalization),

@@ -92,7 +92,8 @@ def simclr_row(case: Case, device: torch.device, workers: int, rounds: int = ROU
     waiting = workers * _PREFETCH  # batches that are ready when a turn begins, and not counted
 
     def lightly_turn() -> None:
-        give_back_freed_memory()
+        if device.type == "cpu":
+            give_back_freed_memory()
         theirs.append(seconds_a_step(lightly_step, steps, device, waiting + 1))
         if device.type == "cpu":
             keep_freed_memory()
