@@ -5,6 +5,7 @@ import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,15 @@ def published_row(name: str, recipe: Any, wanted: Row) -> Row | None:
 
     Options that were not there when it was made may stand in the recipe now: a new option's default changes nothing.
     """
-    path = RESULTS / f"{name}.json"
-    content = json.loads(path.read_text()) if path.is_file() else {}
+    content = _as_found(RESULTS / f"{name}.json")
     rows = content["runs"] if holds(recipe, content.get("recipe")) else []
     return next((dict(row) for row in rows if all(row[key] == value for key, value in wanted.items())), None)
+
+
+@cache
+def _as_found(path: Path) -> dict[str, Any]:
+    """Return a study's results as this process first found them: the study rewrites the file row by row."""
+    return dict(json.loads(path.read_text())) if path.is_file() else {}
 
 
 def holds(now: Any, then: Any) -> bool:
