@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.common import CPU, data_folder, mean, write_result
-from benchmarks.jobs import FAST, Row, kept, paired_gains, published_row, side_by_side
+from benchmarks.jobs import FAST, Row, kept, paired_gains, published_row, side_by_side, with_published
 from uda.experiments.dg.assemble import build_task, prepare_inputs, source_domains
 from uda.experiments.dg.domains import find_domains, load_domains
 from uda.experiments.experiment import loop_options
@@ -124,7 +124,8 @@ def main() -> None:
     for row in side_by_side(run, wanted, flags.workers):
         rows.append(row)
         print(f"{row['arm']}, {row['domain']}, seed {row['seed']}: {row['accuracy']:.3f} ({len(rows)})", flush=True)
-        ordered = sorted(rows, key=lambda r: (DOMAINS.index(r["domain"]), ARMS.index(r["arm"]), r["seed"]))
+        known = with_published(rows, result_name(flags.small), shared(flags.small), ("arm", "domain", "seed"))
+        ordered = sorted(known, key=lambda r: (DOMAINS.index(r["domain"]), ARMS.index(r["arm"]), r["seed"]))
         content = {"threads_of_each_run": 1, "recipe": shared(flags.small), "summary": summary(ordered)}
         write_result(result_name(flags.small), content | {"runs": ordered})
 

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.common import CPU, data_folder, mean, write_result
-from benchmarks.jobs import FAST, Row, kept, paired_gains, published_row, side_by_side
+from benchmarks.jobs import FAST, Row, kept, paired_gains, published_row, side_by_side, with_published
 from uda.experiments.experiment import loop_options
 from uda.experiments.fewshot.experiment import FewshotExperiment
 from uda.layers import published_layers, replaced_objectives
@@ -108,7 +108,8 @@ def main() -> None:
         rows.append(row)
         said = ", ".join(f"{name} {value:.3f}" for name, value in row["metrics"].items())
         print(f"{row['arm']}, seed {row['seed']}: {said} ({len(rows)})", flush=True)
-        ordered = sorted(rows, key=lambda r: (list(ARMS).index(r["arm"]), r["seed"]))
+        known = with_published(rows, NAME, shared(), ("arm", "seed"))
+        ordered = sorted(known, key=lambda r: (list(ARMS).index(r["arm"]), r["seed"]))
         content = {"threads_of_each_run": 1, "recipe": shared(), "summary": summary(ordered), "runs": ordered}
         write_result(NAME, content)
 

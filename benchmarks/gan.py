@@ -27,7 +27,7 @@ import torch
 
 from benchmarks.common import CPU, DOCS, data_folder, mean, write_result
 from benchmarks.gan_tables import SHOWN, picture
-from benchmarks.jobs import FAST, Row, kept, paired_gains, published_row, side_by_side
+from benchmarks.jobs import FAST, Row, kept, paired_gains, published_row, side_by_side, with_published
 from uda.experiments.experiment import loop_options
 from uda.experiments.gan.assemble import build_task, check_recipe, gan_data, prepare_inputs
 from uda.experiments.gan.outputs import COLUMNS, label_counts, shown
@@ -191,7 +191,8 @@ def main() -> None:
         rows.append(row)
         said = ", ".join(f"{figure} {row[figure]:.3g}" for figure in ("kid", "probe_accuracy", "effective_classes"))
         print(f"{row['arm']}, seed {row['seed']}: {said} ({len(rows)} of {len(wanted)})", flush=True)
-        ordered = sorted(rows, key=lambda r: (ARMS.index(r["arm"]), r["seed"]))
+        known = with_published(rows, name, shared(flags.data, steps), ("arm", "seed"))
+        ordered = sorted(known, key=lambda r: (ARMS.index(r["arm"]), r["seed"]))
         content = {"threads_of_each_run": 1, "recipe": shared(flags.data, steps), "summary": summary(ordered)}
         write_result(name, content | {"runs": ordered})
 

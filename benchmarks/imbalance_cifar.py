@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from benchmarks.common import CPU, data_folder, mean, write_result
-from benchmarks.jobs import FAST, Row, kept, paired_gains, published_row, side_by_side
+from benchmarks.jobs import FAST, Row, kept, paired_gains, published_row, side_by_side, with_published
 from uda.experiments.experiment import run as run_experiment
 from uda.experiments.imbalance.experiment import ImbalanceExperiment
 from uda.experiments.pretrain.experiment import PretrainExperiment
@@ -193,7 +193,8 @@ def main() -> None:
         arm = Arm(*(row[key] for key in Arm._fields))
         said = ", ".join(f"{name} {row['metrics'][name]:.3f}" for name in ("accuracy", "balancedness"))
         print(f"{arm}, seed {row['seed']}: {said} ({len(rows)} of {len(wanted)})", flush=True)
-        ordered = sorted(rows, key=lambda r: (*(r[key] for key in Arm._fields), r["seed"]))
+        known = with_published(rows, flags.result, shared(flags.steps), (*Arm._fields, "seed"))
+        ordered = sorted(known, key=lambda r: (*(r[key] for key in Arm._fields), r["seed"]))
         content = {"threads_of_each_run": 1, "recipe": shared(flags.steps), "summary": summary(ordered)}
         write_result(flags.result, content | {"runs": ordered})
 

@@ -46,14 +46,29 @@ def published_row(name: str, recipe: Any, wanted: Row) -> Row | None:
 
     Options that were not there when it was made may stand in the recipe now: a new option's default changes nothing.
     """
-    content = _as_found(RESULTS / f"{name}.json")
-    rows = content["runs"] if holds(recipe, content.get("recipe")) else []
+    rows = _as_found(RESULTS / f"{name}.json", recipe)
     return next((dict(row) for row in rows if all(row[key] == value for key, value in wanted.items())), None)
 
 
+def with_published(rows: Sequence[Row], name: str, recipe: Any, identity: Sequence[str]) -> list[Row]:
+    """Return these rows and those of the committed results that were made with this recipe and are not among them.
+
+    A study rewrites its results row by row. What it was not asked for this time stays in the file, and a process that
+    starts late finds what the first one found.
+    """
+    ours = {tuple(row[key] for key in identity) for row in rows}
+    published = _as_found(RESULTS / f"{name}.json", recipe)
+    return [*rows, *(dict(row) for row in published if tuple(row[key] for key in identity) not in ours)]
+
+
+def _as_found(path: Path, recipe: Any) -> list[Row]:
+    """Return the rows of a study as this process first found them, if they were made with this recipe."""
+    content = _content(path)
+    return list(content["runs"]) if holds(recipe, content.get("recipe")) else []
+
+
 @cache
-def _as_found(path: Path) -> dict[str, Any]:
-    """Return a study's results as this process first found them: the study rewrites the file row by row."""
+def _content(path: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_text())) if path.is_file() else {}
 
 

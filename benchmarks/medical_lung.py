@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.common import CPU, data_folder, write_result
-from benchmarks.jobs import Row, kept, published_row, side_by_side
+from benchmarks.jobs import Row, kept, published_row, side_by_side, with_published
 from uda.experiments.experiment import run as run_experiment
 from uda.experiments.in_domain import IMAGENET, RANDOM, Start, pretraining, probing, study_content
 from uda.experiments.pretrain.experiment import PretrainExperiment
@@ -200,8 +200,9 @@ def main() -> None:
         said = ", ".join(f"{name} {figures[name]:.3f}" for name in names)
         start = f"{row['objective'] or 'nothing'} from {row['initial']}"
         print(f"{start}, seed {row['seed']}: {said} ({len(rows)} of {len(jobs)})", flush=True)
-        ordered = sorted(rows, key=lambda r: (str(r["objective"]), r["initial"], r["seed"]))
-        table = summary(ordered, flags.objectives, flags.steps)
+        known = with_published(rows, flags.result, shared(flags.steps), ("initial", "objective", "seed"))
+        ordered = sorted(known, key=lambda r: (str(r["objective"]), r["initial"], r["seed"]))
+        table = summary(ordered, list(dict.fromkeys([*OBJECTIVES, *flags.objectives])), flags.steps)
         content = {"threads_of_each_run": 1, "recipe": shared(flags.steps), "summary": table, "runs": ordered}
         write_result(flags.result, content)
 

@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 from benchmarks.common import CPU, data_folder, mean, shared, write_result
-from benchmarks.jobs import Row, kept, paired_gains, published_row, side_by_side
+from benchmarks.jobs import Row, kept, paired_gains, published_row, side_by_side, with_published
 from uda.datasets.groups import GROUP_FILE
 from uda.datasets.originals import SIDE, originals
 from uda.datasets.resolve import resolve
@@ -189,7 +189,8 @@ def main() -> None:
         rows.append(row)
         said = ", ".join(f"{name} {row['metrics'][name]}" for name in ("universal_score", "unknown_accuracy", "auroc"))
         print(f"{[row[key] for key in ('missing', 'stain', 'arm', 'seed')]}: {said} ({len(rows)})", flush=True)
-        ordered = sorted(rows, key=lambda r: (r["stain"], r["missing"], list(ARMS).index(r["arm"]), r["seed"]))
+        known = with_published(rows, NAME, settings(flags.steps), (*Case._fields, "arm", "seed"))
+        ordered = sorted(known, key=lambda r: (r["stain"], r["missing"], list(ARMS).index(r["arm"]), r["seed"]))
         content = {"threads_of_each_run": 1, "staining": STAINING, "recipe": settings(flags.steps)}
         write_result(NAME, content | {"summary": summary(ordered), "runs": ordered})
 

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.common import CPU, data_folder, mean, write_result
-from benchmarks.jobs import FAST, Row, kept, paired_gains, published_row, side_by_side
+from benchmarks.jobs import FAST, Row, kept, paired_gains, published_row, side_by_side, with_published
 from uda.experiments.robustness.experiment import RobustnessExperiment
 from uda.layers import published_layers, replaced_objectives
 from uda.recipe import RobustnessRecipe, Tree, build_as
@@ -114,7 +114,8 @@ def main() -> None:
         rows.append(row)
         said = ", ".join(f"{key} {row['metrics'][key]:.3f}" for key in SHOWN[:4])
         print(f"{row['arm']}, seed {row['seed']}: {said} ({len(rows)})", flush=True)
-        ordered = sorted(rows, key=lambda r: (ARMS.index(r["arm"]), r["seed"]))
+        known = with_published(rows, name, shared(flags.adversarial), ("arm", "seed"))
+        ordered = sorted(known, key=lambda r: (ARMS.index(r["arm"]), r["seed"]))
         content = {"threads_of_each_run": 1, "recipe": shared(flags.adversarial), "summary": summary(ordered)}
         write_result(name, content | {"runs": ordered})
 
