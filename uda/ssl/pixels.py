@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _TRIES = 10
+_LARGE = 64**2  # pixels of an image from which on a loop over images is the faster one on a CPU
 BOX_DRAWS = 2 * _TRIES + 2  # the draws that `crop_boxes` wants for an image
 
 
@@ -93,16 +94,34 @@ def resized_crop(
     """Cut a box out of each image, resize it to size × size, bilinear, and mirror those of the (B,) bool mask.
 
     images: uint8, or float in [0, 1]; boxes: (B, 4) int64 top, left, height, width in whole pixels, inside the image.
-    antialias: average over all pixels that an output pixel covers, as torchvision does by default. The result is not
-    rounded to whole gray levels, as torchvision's on uint8 is: it lies within one level of that.
+    antialias: average over all pixels that an output pixel covers, as torchvision does by default. Large uint8 images
+    on a CPU are rounded to whole gray levels, as torchvision's are; others are not, and lie within one level of that.
     """
+    on_cpu = images.device.type == "cpu"
+    if on_cpu and images.dtype == torch.uint8 and images.shape[2] * images.shape[3] > _LARGE:
+        return _resized_one_by_one(images, boxes, size, mirrored, antialias)
     top, left, tall, wide = boxes.unbind(1)
-    if images.device.type == "cpu":  # what no box reaches need not be looked at
+    if on_cpu:  # what no box reaches need not be looked at
         first_row, first_column = int(top.min()), int(left.min())
         images = images[:, :, first_row : int((top + tall).max()), first_column : int((left + wide).max())]
         top, left = top - first_row, left - first_column
     rows = _bilinear(top, tall, images.shape[2], size, None, antialias)
     return resample(images, rows, _bilinear(left, wide, images.shape[3], size, mirrored, antialias))
+
+
+def _resized_one_by_one(images: Tensor, boxes: Tensor, size: int, mirrored: Tensor | None, antialias: bool) -> Tensor:
+    """Resize by PyTorch's kernel for bytes, which takes images of one size: .31 ms of 224 px, in place of .66 ms."""
+    views = torch.empty(len(images), 3, size, size, dtype=torch.uint8)
+    flips = [False] * len(images) if mirrored is None else mirrored.tolist()
+    for view, image, (top, left, tall, wide), flip in zip(views, images, boxes.tolist(), flips, strict=True):
+        box = image[None, :, top : top + tall, left : left + wide]
+        if min(tall, wide, size) == 1:  # which the kernel for bytes refuses
+            box = box.float()
+        resized = F.interpolate(box, (size, size), mode="bilinear", antialias=antialias)[0]
+        if resized.is_floating_point():
+            resized = resized.round_()
+        view.copy_(resized.flip(2) if flip else resized)
+    return views.float().div_(255)
 
 
 def _bilinear(start: Tensor, length: Tensor, side: int, size: int, mirrored: Tensor | None, antialias: bool) -> Taps:
@@ -184,12 +203,15 @@ def saturation_shares(factor: Tensor) -> Tensor:
 def hue(images: Tensor, turn: Tensor) -> Tensor:
     """Turn the hue in HSV by a fraction of the circle, −0.5 … 0.5; value and saturation stay."""
     red, green, blue = images.unbind(1)
-    high, low = images.amax(1), images.amin(1)
+    # Maxima, minima and differences alone, for selections by a mask take a CPU ten times as long. Of green and blue the
+    # larger is `upper`; where red is above it, the hue lies around 0 (or 6), else around 2 or, if that is blue, 4.
+    upper, lower = torch.maximum(green, blue), torch.minimum(green, blue)
+    high, low, middle = torch.maximum(red, upper), torch.minimum(red, lower), torch.minimum(red, upper)
     span = high - low
+    is_blue, not_red = _is_positive(blue - green), _is_positive(upper - red)
     # Where span is 0 all differences are 0, and so is what the hue is multiplied with below.
-    safe = span.clamp_min(1e-10)
-    sector = torch.where(high == green, (blue - red).add_(span, alpha=2), (red - green).add_(span, alpha=4))
-    sector = torch.where(high == red, green - blue, sector).div_(safe).add_(6 * turn[:, None, None])
+    sector = (middle - lower).div_(span.clamp_min(1e-10)).sub_(is_blue, alpha=6)
+    sector.sub_(not_red, alpha=2).add_(is_blue.mul_(not_red), alpha=12).abs_().add_(6 * turn[:, None, None])
     sector.sub_((sector / 6).floor_(), alpha=6)
     out = torch.empty_like(images)
     # Each channel is a trapezoid over the hue, 0 … 6: red is full around 0, green around 2, blue around 4.
@@ -197,6 +219,11 @@ def hue(images: Tensor, turn: Tensor) -> Tensor:
     for channel, share in enumerate(shares):
         torch.addcmul(low, span, share.clamp_(0, 1), out=out[:, channel])
     return out.clamp_(0, 1)
+
+
+def _is_positive(differences: Tensor) -> Tensor:
+    """Return 1 where a number is above 0, else 0, in place; what is below 1e-30 is no difference that can be seen."""
+    return differences.mul_(1e30).clamp_(0, 1)
 
 
 def color_jitter(

@@ -247,13 +247,15 @@ def _in_parts(
         return render(images, boxes, draws)
     with torch.inference_mode(False):  # which is a thread's own, and what is made in it no other may write
         views = torch.empty(len(images), 3, size, size)
-    n = max(1, _PART // size**2)
+    alone = threads == 1 or views.numel() < _FEW
+    # Threads hand Python's lock over at each operation, so that theirs are to be larger, and fewer.
+    n = max(1, (_PART if alone else 2 * _PART) // size**2)
     parts = zip(views.split(n), images.split(n), boxes.split(n), draws.split(n), strict=True)
 
     def fill(part: tuple[Tensor, ...]) -> None:
         part[0].copy_(render(*part[1:]))
 
-    if threads == 1 or views.numel() < _FEW:
+    if alone:
         deque(map(fill, parts), maxlen=0)
     else:
         with ThreadPoolExecutor(threads) as pool:
