@@ -60,6 +60,26 @@ def test_inception_where_its_weights_are(monkeypatch: pytest.MonkeyPatch) -> Non
     assert found.features(IMAGES, CPU).shape == (10, 2048)
 
 
+def test_inception_runs_as_torch_fidelity_loads_it(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The published weights cannot be had everywhere: torch-fidelity's own network with random ones, in its own format.
+    module = pytest.importorskip(
+        "torch_fidelity.feature_extractor_inceptionv3", reason="the extra gan brings torch-fidelity"
+    )
+    inception_file().parent.mkdir(parents=True)
+    torch.save({}, inception_file())
+    with monkeypatch.context() as patch:
+        patch.setattr(module.FeatureExtractorInceptionV3, "load_state_dict", lambda self, state: None)
+        random = module.FeatureExtractorInceptionV3("random", ["2048"], str(inception_file()))
+    torch.save(random.state_dict(), inception_file())
+    found = find_extractor("auto", None, 224)
+    assert found.title.startswith("Inception v3")
+    features = found.features(IMAGES[:2], CPU)
+    assert features.shape == (2, 2048)
+    with torch.no_grad():
+        expected = random(IMAGES[:2])[0].numpy()
+    assert np.allclose(features, expected, atol=1e-5)
+
+
 def test_a_trained_one_tells_the_classes_it_has_learned() -> None:
     labels = np.arange(60) % 2
     images = colored(labels, 1)
