@@ -243,7 +243,7 @@ def test_a_run_of_several_seeds_is_asked_for_one(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_an_export_is_no_finished_run(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"holds no backbone.safetensors, which every finished run but those of `gan` does"):
+    with pytest.raises(UserError, match=r"holds no backbone.safetensors, which every finished run but those of `gan`"):
         find_weights("smallconv", str(tmp_path))
 
 

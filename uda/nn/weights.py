@@ -106,8 +106,8 @@ def _export_in(folder: Path) -> Path:
     if seeds := sorted(path.parent.name for path in folder.glob("seed-*/backbone.safetensors")):
         raise UserError(f"the run '{folder}' has several seeds; name one of them: `--weights {folder / seeds[0]}`")
     raise UserError(
-        f"folder '{folder}' holds no backbone.safetensors, which every finished run but those of `gan` does; give one of "
-        "those, or a file"
+        f"folder '{folder}' holds no backbone.safetensors, which every finished run but those of `gan` does; "
+        "give one of those, or a file"
     )
 
 
