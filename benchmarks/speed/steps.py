@@ -208,6 +208,7 @@ def option_row(case: Case, name: str, value: Any, device: torch.device, rounds: 
 
     Both have their views already: what an option changes are the passes.
     """
+    torch.compiler.reset()  # after another case's sizes it would compile for any size, which takes far longer
     images = Stored(case.stored, case.stored_size, device)
     default = _simclr_floor(case, {}, images, device)
     changed = _simclr_floor(case, {"training": {name: value}}, images, device)
