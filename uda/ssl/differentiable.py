@@ -15,7 +15,7 @@ from uda.batch import Batch
 from uda.clock import Clock
 from uda.random import uniform
 from uda.ranges import Fraction, Share
-from uda.ssl.pixels import BOX_DRAWS, crop_boxes, resized_crop
+from uda.ssl.resampling import BOX_DRAWS, crop_boxes, resized_crop
 
 GRAY = 0.5
 """The zero of images in [-1, 1], which fills what is moved in or cut out."""

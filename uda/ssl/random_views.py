@@ -4,11 +4,12 @@ What a view looks like is a hash of (seed, step, index, domain, the view's name)
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass
-from typing import Annotated
+from functools import partial
+from typing import Annotated, TypeVar
 
 import torch
 from pydantic import Field
@@ -19,20 +20,16 @@ from uda.clock import Clock
 from uda.errors import UserError
 from uda.random import uniform
 from uda.ranges import Fraction, NotNegative, Positive, Share
-from uda.ssl.pixels import (
-    BOX_DRAWS,
-    color_jitter,
-    crop_boxes,
-    grayscale,
-    random_blur,
-    resized_crop,
-    solarize,
-    where_chosen,
-)
+from uda.ssl.one_image import jittered
+from uda.ssl.pixels import color_jitter, grayscale, random_blur, solarize, where_chosen
+from uda.ssl.resampling import BOX_DRAWS, crop_boxes, one_by_one, resized_box, resized_crop
 from uda.ssl.tiles import gray_cells, joined, lattice
 from uda.ssl.views import CropFlip, Glyph
 
+_Number = TypeVar("_Number", float, Tensor)
+
 _PART = 2**16  # pixels of views that a CPU makes at a time, so that what lies between stays in its cache
+_LARGE = 96  # pixels of a view's side from which on a CPU is faster with one image at a time
 _FEW = 2**21  # numbers of views that are not worth the start of threads
 
 
@@ -80,22 +77,11 @@ class Contrast:
         """(B, 3, H, W) uint8 → (B, 3, size, size) float32 in [0, 1]."""
         side = size or self.size
         draws = uniform(clock.seed, clock.step, batch.index, f"contrast/{batch.domain}{view}", BOX_DRAWS + 14)
-        blur, inverted = self.rates(view)
-
-        def render(images: Tensor, boxes: Tensor, draws: Tensor) -> Tensor:
-            flip, jitter, gray, blurred, sigma, solar = draws[:, :6].unbind(1)
-            mirrored = flip < self.flip if self.flip else None
-            views = resized_crop(images, boxes, side, mirrored, self.antialias)
-            if self.jitter:
-                views = color_jitter(views, draws[:, 10:], jitter < self.jitter, *self._factors(draws[:, 6:10]))
-            if self.gray:
-                views = where_chosen(gray < self.gray, grayscale, views)
-            views = random_blur(views, blurred, sigma, blur, self.sigma)
-            return where_chosen(solar < inverted, solarize, views) if inverted else views
-
         with _one_thread_each(batch.images) as threads:
             boxes = crop_boxes(draws[:, :BOX_DRAWS], batch.images.shape[2:], scale or self.scale, self.ratio)
-            views = _in_parts(render, side, threads, batch.images, boxes, draws[:, BOX_DRAWS:])
+            render = self._each if one_by_one(batch.images) and side >= _LARGE else self._together
+            make = partial(render, side, self.rates(view))
+            views = _in_parts(make, side, threads, batch.images, boxes, draws[:, BOX_DRAWS:])
         if self.gray_tiles:
             chosen = uniform(clock.seed, clock.step, batch.index, f"gray tiles/{batch.domain}{view}", 9)
             whole = side // 3 * 3  # a pixel or two beyond the tiles keep their color
@@ -106,13 +92,42 @@ class Contrast:
         """Return the probabilities of blur and solarization in the view of that name."""
         return self.blur, self.solarize
 
-    def _factors(self, draws: Tensor) -> list[Tensor | None]:
-        """(B, 4) draws → brightness, contrast, saturation and hue; None: at 0, left out."""
-        factors: list[Tensor | None] = []
-        for strength, draw in zip((self.brightness, self.contrast, self.saturation), draws.unbind(1), strict=False):
+    def _together(self, side: int, rates: tuple[float, float], images: Tensor, boxes: Tensor, draws: Tensor) -> Tensor:
+        flip, jitter, gray, blurred, sigma, solar = draws[:, :6].unbind(1)
+        mirrored = flip < self.flip if self.flip else None
+        views = resized_crop(images, boxes, side, mirrored, self.antialias)
+        if self.jitter:
+            factors = self._factors(draws[:, 6:10].unbind(1))
+            views = color_jitter(views, draws[:, 10:], jitter < self.jitter, *factors)
+        if self.gray:
+            views = where_chosen(gray < self.gray, grayscale, views)
+        views = random_blur(views, blurred, sigma, rates[0], self.sigma)
+        return where_chosen(solar < rates[1], solarize, views) if rates[1] else views
+
+    def _each(self, side: int, rates: tuple[float, float], images: Tensor, boxes: Tensor, draws: Tensor) -> Tensor:
+        parts = zip(images.split(1), boxes.tolist(), draws.tolist(), strict=True)
+        return torch.cat([self._alone(side, rates, *part) for part in parts])
+
+    def _alone(
+        self, side: int, rates: tuple[float, float], image: Tensor, box: list[int], draws: list[float]
+    ) -> Tensor:
+        flip, jitter, gray, blurred, sigma, solar = draws[:6]
+        view = resized_box(image, box, side, flip < self.flip, self.antialias)
+        if jitter < self.jitter:
+            view = jittered(view, draws[10:], self._factors(draws[6:10]))
+        if gray < self.gray:
+            view = grayscale(view)
+        view = random_blur(view, torch.tensor([blurred]), torch.tensor([sigma]), rates[0], self.sigma)
+        return solarize(view) if solar < rates[1] else view
+
+    def _factors(self, draws: Sequence[_Number]) -> list[_Number | None]:
+        """Return brightness, contrast, saturation and hue by four draws; None: at 0, left out."""
+        factors: list[_Number | None] = []
+        for strength, draw in zip((self.brightness, self.contrast, self.saturation), draws, strict=False):
             low = max(0.0, 1 - strength)
             factors.append(low + draw * (1 + strength - low) if strength else None)
-        return [*factors, (2 * draws[:, 3] - 1) * self.hue if self.hue else None]
+        factors.append((2 * draws[3] - 1) * self.hue if self.hue else None)
+        return factors
 
 
 @dataclass(frozen=True)
