@@ -138,16 +138,16 @@ class UniDA(Task):
         target_features: Tensor | None = None
         target = batches.get("target")
         if target is not None:
-            own = self.target_clock(clock)
+            own, adapts = self.target_clock(clock), self.method.adapts(clock)
             for objective, weight in zip(self.objectives, self.weights, strict=True):
                 assert isinstance(objective, Objective)
                 objective.before_step(self.encoder, own)
                 views, features, loss = objective.passed(self.encoder, target, own)
                 losses[str(objective.name)] = weight * loss.value
                 self._carries.append((objective, loss.carry))
-                if target_features is None and views.plain is not None:
-                    target_features = features[views.plain]
-            if target_features is None and self.method.adapts(clock):
+                if adapts and target_features is None and views.plain is not None:
+                    target_features = objective.pooled(self.encoder, features)[views.plain]
+            if adapts and target_features is None:
                 target_features = self.encoder(self.augment(target, clock))
         self._features = Features(
             source_features, source.labels, target_features, None if target is None else target.index
