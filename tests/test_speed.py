@@ -30,6 +30,7 @@ from benchmarks.speed.steps import (
 )
 from uda.errors import UserError
 from uda.experiments.experiment import loop_options
+from uda.training.allocation import keep_freed_memory
 
 TINY = Case("smallconv", 16, 16, 4, 12)
 
@@ -112,7 +113,11 @@ def test_what_comes_after_the_last_step_is_not_profiled() -> None:
     assert "aten::all" not in found  # of the check that all weights are finite
 
 
-def test_peak_memory_sees_what_was_held_for_a_moment() -> None:
+@pytest.mark.parametrize("kept", [False, True])  # freed memory that the process has is memory that is taken
+def test_peak_memory_sees_what_was_held_for_a_moment(kept: bool) -> None:
+    if kept:
+        keep_freed_memory()
+        torch.ones(80 << 20, dtype=torch.uint8)
     with PeakMemory(CPU.device) as peak:
         held = torch.ones(50 << 20, dtype=torch.uint8)
         del held

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from uda.training.allocation import give_back_freed_memory
 from uda.training.timing import timed
 
 ROUNDS = 7
@@ -51,7 +52,8 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, float]:
 class PeakMemory:
     """How many bytes more than at its start a block has held at once: of the GPU, else of the process (Linux).
 
-    The kernel's high-water mark is set back at the start by writing 5 to `clear_refs` (proc(5)).
+    The kernel's high-water mark is set back at the start by writing 5 to `clear_refs` (proc(5)). Freed memory that the
+    process still has is given back before, or what is taken from it would not be seen.
     """
 
     def __init__(self, device: torch.device):
@@ -63,6 +65,7 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats(self.device)
             self._before = torch.cuda.memory_allocated(self.device)
         else:
+            give_back_freed_memory()
             Path("/proc/self/clear_refs").write_text("5")
             self._before = _kilobytes("VmRSS") * 1024
         return self

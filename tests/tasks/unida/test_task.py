@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tests.tasks.unida.small import N_SOURCE, N_TARGET, SIZE, Pixels, copy_of_state, run, small_data, small_task
 from uda.clock import Clock
+from uda.ssl.rotation import Rotation
 from uda.ssl.views import CropFlip
 from uda.tasks.unida import METHODS, Features, UniDA
 
@@ -153,6 +154,30 @@ def test_source_only_with_rotation_sees_the_target_once() -> None:
     calls = encoder_calls(task)
     assert set(step(task)) == {"classification", "rotation"}
     assert calls == [6, 24]
+
+
+@pytest.mark.parametrize("method", ["dance", "consensus"])
+def test_nothing_adapts_before_its_start_whatever_an_objective_sees(method: str) -> None:
+    task = small_task(method, ("rotation",))
+    task.method.start_at = 0.5
+    alone = step(small_task("source_only"))
+    early = step(task)  # its network and batches are the same
+    assert task._features is not None
+    assert task._features.target is None
+    assert early["classification"].item() == pytest.approx(alone["classification"].item())
+    assert all(value.item() == 0 for name, value in early.items() if name not in ("classification", "rotation"))
+    step(task, 5)
+    assert task._features.target is not None
+
+
+def test_a_head_on_the_map_shares_pooled_features() -> None:
+    task = small_task(objectives=("rotation",))
+    task.objectives[0] = Rotation(task.encoder, task.objectives[0].info, head="block")
+    losses = step(task)
+    assert task._features is not None
+    assert task._features.target is not None
+    assert task._features.target.shape == (6, task.encoder.dim)
+    assert losses["rotation"] > 0
 
 
 def test_an_objectives_loss_carries_its_weight() -> None:
