@@ -32,8 +32,9 @@ def imbalance(result: dict[str, Any], _: dict[str, Any] | None) -> str:
         "CIFAR-10 images (at most 1,000 a class, re-saved as JPEG), exponential tails, "
         f"`{recipe['encoder']['backbone']}` from random weights, {training['steps']} steps of "
         f"{training['batch_size']}; SimCLR: "
-        f"{recipe['pretraining_steps']} steps before, on the same tail; rotation: one turn of each image beside the "
-        "method's loss, at ratio 100. Accuracy on the balanced test images in percent, of all classes / of those with "
+        f"{recipe['pretraining_steps']} steps before, on the same tail, which no other arm has in addition; "
+        "rotation: one turn of each image beside the method's loss, at ratio 100. Accuracy on the "
+        "balanced test images in percent, of all classes / of those with "
         "fewer than 20 training images (none at ratio 10); differences of the first are paired by seed, with their "
         "95 % interval.",
         "",

@@ -9,6 +9,7 @@ each image and step, which hides the phase; and on noise, where nothing can be l
 places away. The accuracy is that of the objective's own question over the last tenth of the steps, on fresh batches.
 """
 
+import argparse
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
@@ -93,6 +94,7 @@ def run(name: str, change: str, seed: int) -> dict[str, Any]:
 
 def main() -> None:
     """Run all arms and write results/jpeg_shortcut.json."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     torch.set_num_threads(1)
     arms = [(name, change) for name in ("jigsaw", "location") for change in CHANGES]
     runs = [run(name, change, seed) for name, change in arms for seed in (0, 1)]

@@ -119,10 +119,11 @@ def robustness(plain: dict[str, Any], adversarial: dict[str, Any] | None) -> str
         f"CIFAR-10 images (1,000 a class, re-saved as JPEG), `{recipe['encoder']['backbone']}` from random weights, "
         f"{recipe['training']['steps']} steps of {recipe['training']['batch_size']}, seeds "
         f"{listed(plain['summary']['plain']['seeds'])}; {recipe['report']['images']} test images, "
-        f"{recipe['report']['attacked']} of them attacked. In percent; differences are paired by seed with their 95 % "
-        "interval, and in brackets the smallest that so many seeds could have detected. Placebo: the same views and "
-        "head, random answers. Published, with a WRN-40-2, 50,000 images and 100 epochs: 72.3 → 76.9 on CIFAR-10-C "
-        "(Hendrycks et al., NeurIPS 2019; quoted from memory).",
+        f"{recipe['report']['attacked']} of them attacked. AUROC near and far: of images that are none of the classes, "
+        "Office-Caltech10's objects and lung tissue, by the largest probability. In percent; differences are paired by "
+        "seed with their 95 % interval, and in brackets the smallest that so many seeds could have detected. Placebo: "
+        "the same views and head, random answers. Published, with a WRN-40-2, 50,000 images and 100 epochs: "
+        "72.3 → 76.9 on CIFAR-10-C (Hendrycks et al., NeurIPS 2019; quoted from memory).",
         "",
         *_figures(plain["summary"]),
     ]
@@ -171,7 +172,7 @@ def fewshot(result: dict[str, Any], _: dict[str, Any] | None) -> str:
         "percent; differences to the cosine classifier alone are paired by seed with their 95 % interval, and in "
         "brackets the smallest that so many seeds could have detected. Location has, as published, a classifier of the "
         "patches beside it; the placebos have random answers about turns and sides, and true classes. "
-        "Published, with a WRN-28-10 on miniImageNet at 84 px, 1-shot and 5-shot: rotation 62.8 and 80.0, location "
+        "Published, with a WRN-28-10 on miniImageNet, 1-shot and 5-shot: rotation 62.8 and 80.0, location "
         "60.7 and 77.6 (Gidaris et al., ICCV 2019).",
         "",
         "| beside the cosine classifier | seeds | 1-shot | 5-shot | 1-shot, difference | 5-shot, difference | 5-shot, "

@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from uda.wording import counted
-
 Spread = Mapping[str, float]
 Rows = Sequence[Mapping[str, Any]]
 
@@ -18,14 +16,15 @@ def speed(result: dict[str, Any], corruptions: dict[str, Any] | None) -> str:
         "",
         f"{'; or '.join(settings)}. Medians with quartiles; what is compared takes turns in one process. Floor: the "
         "same encoder, heads, losses and optimizer on views that are there already; ours: the whole step of the loop, "
-        "with data and views.",
+        "with data and views. To be compared within a row: between parts this machine drifts by a fifth, and a step "
+        "below its floor is that noise.",
     ]
     rows = {part: [row for row in found["rows"] if "failed" not in row] for part, found in result.items()}
     failed = [f"{part}: {row['failed']}" for part, found in result.items() for row in found["rows"] if "failed" in row]
-    said = [_loop(rows.get("loop", ())), _data(rows.get("data", ())), _views(rows.get("views", ()))]
+    said = [_loop(rows.get("loop", ())), _data(rows.get("data", ()))]
     said += [_corruptions(corruptions), f"Not measured: {'; '.join(failed)}." if failed else ""]
     lines += ["", *(f"- {text}" for text in said if text)] if any(said) else []
-    made = {"steps": _steps, "options": _options, "peers": _peers, "scaling": _scaling}
+    made = {"steps": _steps, "views": _views, "options": _options, "peers": _peers, "scaling": _scaling}
     for part, make in made.items():
         if rows.get(part):
             lines += ["", *make(rows[part])]
@@ -63,20 +62,22 @@ def _data(rows: Rows) -> str:
     return " ".join(said)
 
 
-def _views(rows: Rows) -> str:
+def _views(rows: Rows) -> list[str]:
     """Return how many times as fast views of SimCLR are made as by each other package."""
-    said = []
+    names = list(rows[0]["times_faster"])
+    lines = [
+        "Views of SimCLR, antialiased, times as fast as other packages' transforms of the same strength. On several "
+        "threads the time of lightly and torchvision is that of one, divided: as if their processes cost nothing.",
+        "",
+        f"| views | threads | ours, ms a view | {' | '.join(names)} |",
+        f"|---|---|---|{'---|' * len(names)}",
+    ]
     for case in rows:
-        blur = f"blur with probability {case['blur']:g}" if case["blur"] else "no blur"
-        faster = ", ".join(f"{name}'s {ends(found)}" for name, found in case["times_faster"].items())
-        threads = counted(case["threads"], "thread")
-        said.append(f"at {case['size']} px from {case['stored']} px, {blur}, {threads}: {faster}")
-    return (
-        f"Views of SimCLR, antialiased, times as fast as {'; '.join(said)}. On several threads the time of lightly and "
-        "torchvision is that of one, divided: as if their processes cost nothing."
-        if said
-        else ""
-    )
+        blur = f", blur {case['blur']:g}" if case["blur"] else ""
+        times = " | ".join(ends(case["times_faster"][name]) for name in names)
+        own = ends(case["ms_per_view"]["ours"])
+        lines.append(f"| {case['size']} px of {case['stored']}{blur} | {case['threads']} | {own} | {times} |")
+    return lines
 
 
 def _corruptions(result: dict[str, Any] | None) -> str:

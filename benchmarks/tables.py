@@ -75,8 +75,9 @@ def demo(result: dict[str, Any]) -> str:
         "### The demo",
         "",
         f"Printed → handwritten digits, rejection rule `{result['rejection']}` in every arm, seeds {listed(seeds)} "
-        "(the recipe was chosen on others), mean over seeds in percent; last, the demo's H-score minus the arm's, "
-        "paired by seed, with its 95 % interval.",
+        "(the recipe was chosen by H-score on others, so by the labels of these same images: on your own it may be "
+        "less right), mean over seeds in percent; last, the demo's H-score minus the arm's, paired by seed, with its "
+        "95 % interval.",
         "",
         "| arm | H-score | known | unknown | closed | AUROC | demo minus this |",
         "|---|---|---|---|---|---|---|",
