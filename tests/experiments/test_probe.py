@@ -14,9 +14,12 @@ from tests.report.reading import read
 from tests.tiny import command, draw_classes, metrics_of
 from uda.errors import UserError
 from uda.experiments import EXPERIMENTS
+from uda.experiments.experiment import Settings
 from uda.experiments.probe import experiment
 from uda.layers import read_layer
-from uda.recipe import ProbeRecipe, build, build_as
+from uda.recipe import ProbeRecipe, Tree, build, build_as
+
+HAVE_SEEN = "learned from these very images, those that are tested on among them"
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +57,18 @@ def test_a_saved_run_is_probed(probed: Path, pretrained: Path) -> None:
     ours, theirs = load_file(probed / "backbone.safetensors"), load_file(weights)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items())  # nothing has moved
+    assert HAVE_SEEN in (probed / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("task", "method"), [("probe", "frozen"), ("robustness", "standard")])
+def test_weights_that_have_seen_what_is_tested_on_are_named(
+    task: str, method: str, photos: Path, pretrained: Path
+) -> None:
+    tree: Tree = {"task": task, "method": method, "data": {"source": str(photos), "image_size": 16, "stored_size": 16}}
+    for weights, warned in ((str(pretrained), True), ("none", False)):
+        recipe = build([tree | {"encoder": {"backbone": "smallconv", "weights": weights}}])
+        found = EXPERIMENTS[task].find(recipe, Settings(torch.device("cpu"), progress=False))
+        assert any(HAVE_SEEN in warning for warning in found.warnings) == warned
 
 
 def test_the_folder_of_a_run_is_enough(photos: Path, pretrained: Path, tmp_path: Path) -> None:

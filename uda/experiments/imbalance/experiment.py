@@ -14,7 +14,7 @@ from uda.experiments.experiment import Experiment, SeedResult, Settings, loop_op
 from uda.experiments.fitted import fit_classifier
 from uda.experiments.imbalance.assemble import Inputs, build_task, prepare_inputs, tailed_data
 from uda.experiments.imbalance.outputs import beside_sections, expected_time, seed_content, write_seed_outputs
-from uda.experiments.learned import same_source
+from uda.experiments.learned import seen_before
 from uda.experiments.parts import check_moves, check_objectives, check_sizes, given_by, training_warnings
 from uda.experiments.pool import PoolFound, PoolLoaded, find_pool, load_pool
 from uda.experiments.tail import counts_line, cut, with_test
@@ -50,12 +50,9 @@ class ImbalanceExperiment(Experiment):
         """Find the images and the weights, hold out a test set, and cut the tail."""
         pool = find_pool(recipe.data, settings.download)
         found = cut(with_test(pool), recipe.data)
-        if pool.test is None and recipe.data.ratio is None and same_source(recipe.encoder.weights, recipe.data.source):
-            seen = (
-                "the weights were learned from these very images, those that are tested on among them; give the data a "
-                "test/ folder, or both runs the same data.ratio"
-            )
-            found = replace(found, warnings=(*found.warnings, seen))
+        if pool.test is None and recipe.data.ratio is None:
+            seen = seen_before(recipe.encoder.weights, recipe.data.source, ", or both runs the same data.ratio")
+            found = replace(found, warnings=(*found.warnings, *seen))
         if recipe.data.ratio is None:
             found = replace(found, lines=(*found.lines, counts_line(found.table)))
         encoder = create_encoder(recipe.encoder.backbone, recipe.encoder.weights, recipe.data.image_size)

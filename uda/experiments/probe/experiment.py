@@ -1,6 +1,7 @@
 """Probing, as an experiment: any timm model or exported backbone, on any labelled images."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,6 +10,7 @@ import numpy as np
 from uda.errors import UserError
 from uda.experiments.content import accuracy_differences, interval_kind
 from uda.experiments.experiment import Experiment, SeedResult, Settings
+from uda.experiments.learned import seen_before
 from uda.experiments.parts import (
     check_sizes,
     check_unused,
@@ -60,6 +62,9 @@ class ProbeExperiment(Experiment):
         layer = Probing(**recipe.method_options).layer
         if layer:
             LayerEncoder(encoder, layer)
+        if found.test is None:
+            seen = seen_before(recipe.encoder.weights, recipe.data.source)
+            found = replace(found, warnings=(*found.warnings, *seen))
         if recipe.data.tiles is None:  # of which there are more than images
             _probed_labels(recipe, found.table.labels, found.test is not None, recipe.seeds[0])
         return found

@@ -16,6 +16,7 @@ from uda.datasets.streams import Images, Subset
 from uda.errors import UserError
 from uda.experiments.content import accuracy_differences, groups_content, interval_kind
 from uda.experiments.experiment import Experiment, SeedResult, Settings, loop_options
+from uda.experiments.learned import seen_before
 from uda.experiments.parts import (
     check_moves,
     check_objectives,
@@ -92,7 +93,10 @@ class RobustnessExperiment(Experiment):
         find_method("robustness", recipe.method["name"])(encoder, 2, **recipe.method_options)
         given = Need.INDEX | Need.PIXELS | Need.LABELS | given_by(encoder)
         check_objectives(recipe, given, f"task 'robustness' with backbone '{recipe.encoder.backbone}'")
-        return replace(found, warnings=(*found.warnings, *training_warnings(recipe, len(found.pool.table))))
+        warnings = [*found.warnings, *training_warnings(recipe, len(found.pool.table))]
+        if found.pool.test is None and saved_run(recipe) is None:
+            warnings += seen_before(recipe.encoder.weights, recipe.data.source)
+        return replace(found, warnings=tuple(warnings))
 
     def load(self, found: Found, recipe: RobustnessRecipe, settings: Settings) -> Loaded:
         """Decode the images; those of a saved run's training are not to be told from others here, so that is said."""
