@@ -1,10 +1,11 @@
 """How fast strong views are made on a CPU, against other packages' transforms of the same strength.
 
 All make one view of each image in this process and take turns; figures are medians of the rounds, in milliseconds a
-view. lightly and torchvision transform image by image, and their users spread images over processes of one thread each,
-so their time is that of one thread, divided by the threads of ours: as if all cores were free and processes cost
-nothing. kornia works on the batch, on the same threads as ours. Only ours and lightly's antialias when they shrink
-(lightly through Pillow); torchvision's does when asked to, and is; kornia's does not.
+view. Freed memory is kept, as in training. lightly and torchvision transform image by image, and their users spread
+images over processes of one thread each, so their time is that of one thread, divided by the threads of ours: as if all
+cores were free and processes cost nothing. kornia works on the batch, on the same threads as ours. Only ours and
+lightly's antialias when they shrink (lightly through Pillow); torchvision's does when asked to, and is; kornia's does
+not.
 """
 
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from benchmarks.speed.measure import Row, spread, take_turns
 from uda.batch import Batch
 from uda.clock import Clock
 from uda.ssl.random_views import Contrast
+from uda.training.allocation import freed_memory_kept
 
 OURS = "ours"
 OF_ONE_THREAD = ("lightly", "torchvision")
@@ -87,7 +89,8 @@ def makers(case: Case) -> dict[str, Callable[[], Tensor]]:
 def views_row(case: Case, rounds: int, threads: int) -> Row:
     """Return milliseconds a view of all, and how many times faster ours is."""
     runs = {name: _with_threads(1 if name in OF_ONE_THREAD else threads, make) for name, make in makers(case).items()}
-    seconds = take_turns(runs, CPU.device, rounds)
+    with freed_memory_kept(CPU.device):
+        seconds = take_turns(runs, CPU.device, rounds)
     for name in OF_ONE_THREAD:
         seconds[name] = [value / threads for value in seconds[name]]
     faster = {
