@@ -24,7 +24,7 @@ from uda.experiments.unida.assemble import build_task
 from uda.experiments.unida.candidates import copy_candidates
 from uda.layers import Tree, is_frozen, layers_of_run, named_data, published_layers, read_layer
 from uda.nn.encoder import TimmEncoder, create_encoder
-from uda.places import check_out, choose_device, copy_run, new_folder, progress_shown
+from uda.places import check_out, choose_device, copy_run, kept_if_used, new_folder, progress_shown
 from uda.probes.selection import LAST
 from uda.recipe import DgRecipe, ImbalanceRecipe, RobustnessRecipe, UnidaRecipe, build, build_as
 from uda.tasks.dg import DomainGeneralization, SourceDomains
@@ -129,7 +129,8 @@ def adapt(
     check_out(folder)
     chosen = choose_device(device)
     shown = progress_shown() if progress is None else progress
-    content = run(EXPERIMENTS["unida"], recipe, folder, Settings(chosen, progress=shown))
+    with kept_if_used(folder, new=not out):
+        content = run(EXPERIMENTS["unida"], recipe, folder, Settings(chosen, progress=shown))
     return Result(folder, recipe, content, chosen)
 
 
@@ -168,7 +169,8 @@ def restore(result: Result) -> tuple[UniDA | DomainGeneralization | Robust | Imb
     nothing = np.full(0, -1, dtype=np.int64)
     task: UniDA | DomainGeneralization | Robust | Imbalanced
     if isinstance(own, RobustnessRecipe):
-        pool = RobustData(_Counted(counts["pool"]), nothing, nothing, nothing, target, nothing, result.classes)
+        learned = np.zeros(counts["train"], dtype=np.int64)
+        pool = RobustData(_Counted(counts["train"]), learned, nothing, nothing, target, nothing, result.classes)
         task = build_robust(own, pool, seed)
         if own.report.class_map is not None:
             give_classifier(own.model_copy(update={"encoder": recipe.encoder}), task)

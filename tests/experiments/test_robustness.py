@@ -152,6 +152,28 @@ def test_every_method_trains(pool: Path, tmp_path: Path, method: str) -> None:
     assert "corruption_accuracy" not in metrics_of(tmp_path / "run")["metrics"]
 
 
+@pytest.mark.parametrize("head", ["block", "spectral"])
+def test_heads_of_every_kind_are_asked(head: str, pool: Path, tmp_path: Path) -> None:
+    own = (f"objectives.rotation.head={head}",)
+    flags = ("--method", "one_class", "--objective", "rotation")
+    assert harden(pool, tmp_path / "one", *own, steps=1, flags=flags) == 0
+    assert harden(pool, tmp_path / "run", *own, steps=1, flags=("--objective", "rotation")) == 0
+    assert harden(pool, tmp_path / "again", steps=0, flags=("--weights", tmp_path / "run")) == 0
+    first, again = (metrics_of(tmp_path / name)["metrics"] for name in ("run", "again"))
+    assert again["accuracy"] == first["accuracy"]
+    assert again.get("near_auroc_rotation") == first.get("near_auroc_rotation")
+    assert ("near_auroc_rotation" in first) == (head == "spectral")
+
+
+def test_an_attack_needs_views_that_a_gradient_passes(
+    pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--method", "adversarial", "--objective", "simclr")
+    own = ("method.attack_objectives=0.1", "method.attack_steps=2", "views.name=contrast")
+    assert harden(pool, tmp_path / "run", *own, steps=1, flags=flags) == 2
+    assert "no gradient passes through the views of objective 'simclr' to an attack" in capsys.readouterr().err
+
+
 def test_one_class_tells_the_others_by_its_transforms(pool: Path, tmp_path: Path) -> None:
     flags = ("--method", "one_class", "--objective", "turn_shift")
     assert harden(pool, tmp_path / "run", "method.normal=bird", steps=2, flags=flags) == 0

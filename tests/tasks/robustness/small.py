@@ -31,6 +31,6 @@ def small_task(method: str = "standard", objectives: tuple[str, ...] = (), **opt
     encoder = create_encoder("smallconv", "none", SIZE - 2)
     torch.manual_seed(1)
     made = METHODS[method](encoder, 3, **options)
-    info = Info(N, 3, SIZE - 2, 0, view, Weak(SIZE - 2))
+    info = Info(len(data.rows), 3, SIZE - 2, 0, view, Weak(SIZE - 2))
     heads = [(find_objective(name)(encoder, info), 0.5) for name in objectives]
     return Robust(encoder, made, heads, data, view, BATCH, seed=0)

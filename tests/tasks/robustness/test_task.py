@@ -26,9 +26,20 @@ def seen_by(task: Robust) -> list[tuple[int, bool]]:
 
 
 def test_validation_images_are_never_drawn() -> None:
-    stream = small_task().streams()["images"]
-    rows = np.concatenate([stream.batch(step).index.numpy() for step in range(30)])
-    assert set(rows) == set(range(N)) - set(VALIDATION)
+    task = small_task()
+    stream = task.streams()["images"]
+    index = np.concatenate([stream.batch(step).index.numpy() for step in range(30)])
+    assert set(task.data.rows[index]) == set(range(N)) - set(VALIDATION)
+
+
+def test_pseudo_labels_are_made_of_what_is_learned_from_alone() -> None:
+    task = small_task(objectives=("deepcluster",))
+    learned, seen = np.setdiff1d(np.arange(N), VALIDATION), seen_by(task)
+    task.prepare(Clock(0, 20, seed=0, images_per_step=BATCH, n_images=len(learned)))
+    assert sum(count for count, _ in seen) == len(learned)
+    batch = task.streams()["images"].batch(0)
+    assert torch.equal(batch.images, task.data.images.batch(learned[batch.index.numpy()]))  # numbered alike
+    assert torch.equal(batch.images, task.learned().batch(batch.index.numpy()))
 
 
 def test_rotation_shares_its_upright_quarter_with_the_class_loss() -> None:
@@ -96,6 +107,6 @@ def test_wrong_labels_are_learned_and_true_ones_are_tested_on() -> None:
         batch = task.streams()["images"].batch(step)
         rows += batch.index.tolist()
         labels += batch.labels.tolist()
-    assert labels[rows.index(3)] == 2
+    assert labels[rows.index(0)] == 2  # row 3 is the first that is learned from
     metrics = task.evaluate()
     assert metrics["accuracy"] == (task.last_answer.closed == np.arange(9) % 3).mean()

@@ -85,7 +85,7 @@ def build_task(recipe: RobustnessRecipe, data: RobustData, seed: int) -> Robust:
     n_classes = len(data.class_names)
     method = find_method("robustness", recipe.method["name"])(encoder, n_classes, **recipe.method_options)
     view = OrGiven(recipe.data.image_size, pixel_view(recipe))
-    info = Info(len(data.images), n_classes, recipe.data.image_size, seed, view, random_view(recipe))
+    info = Info(len(data.rows), n_classes, recipe.data.image_size, seed, view, random_view(recipe))
     kind = OneClassTask if recipe.method["name"] == OneClass.name else Robust
     return kind(
         encoder,

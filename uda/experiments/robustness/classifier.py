@@ -62,7 +62,9 @@ def write_classifier(folder: Path, task: Robust) -> None:
     """Write the classifier, and beside it the head that tells turns where rotation was learned."""
     tensors = dict(task.method.classifier.state_dict())
     for head in turn_heads(task)[:1]:
-        tensors |= {f"{_TURNS}{name}": value for name, value in head.state_dict().items()}
+        # As they are in effect: under spectral norm the state has what they are computed from, anew in training.
+        head.eval()
+        tensors |= {f"{_TURNS}weight": head.weight.detach(), f"{_TURNS}bias": head.bias.detach()}
     write_tensors(folder / CLASSIFIER, tensors)
 
 

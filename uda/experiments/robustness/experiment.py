@@ -157,8 +157,8 @@ class RobustnessExperiment(Experiment):
         self, folder: Path, recipe: RobustnessRecipe, loaded: Loaded, task: Robust, seed: int
     ) -> dict[str, Any]:
         """Return the figures of the report."""
-        learned = task.data.labels >= 0
-        images = {"pool": len(learned), "train": int(learned.sum()), "validation": len(task.data.validation)}
+        learned = task.data.rows
+        images = {"pool": len(task.data.labels), "train": len(learned), "validation": len(task.data.validation)}
         metrics, more = task.last_metrics, {}
         if isinstance(task, OneClassTask):
             ci95 = {"auroc": interval_of(task)}
@@ -172,7 +172,7 @@ class RobustnessExperiment(Experiment):
             more = {"temperature": findings.temperature, "baseline": baseline}
         kind, device = interval_kind(task.data.test_groups is not None), task.threshold.device
         frame = seed_frame(recipe, self.label(recipe), seed, loaded, metrics, ci95, kind, device)
-        wrong = float((task.data.labels != task.data.true_labels)[learned].mean()) if learned.any() else None
+        wrong = float((task.data.labels != task.data.true_labels)[learned].mean()) if len(learned) else None
         examined = recipe.report.model_dump_json() + str(recipe.data.image_size)
         frame["fingerprints"]["report"] = hashlib.sha256(examined.encode()).hexdigest()[:32]
         more |= groups_content(task.data.test_groups)
@@ -224,14 +224,13 @@ def images_of(recipe: RobustnessRecipe, data: RobustData, loaded: Loaded, inputs
     def seen(images: Images) -> Seen:
         return Seen(images, view)
 
-    learned = np.flatnonzero(data.labels >= 0)
     return examined(
         recipe.report,
         (seen(data.test_images), data.test_labels),
         recipe.data.image_size,
         data.class_names,
         (seen(Subset(data.images, data.validation)), data.true_labels[data.validation]),
-        (seen(Subset(data.images, learned)), data.labels[learned]),
+        (seen(Subset(data.images, data.rows)), data.labels[data.rows]),
         {} if inputs.near is None or loaded.near is None else {loaded.near.table.name: seen(inputs.near)},
         {} if inputs.far is None or loaded.far is None else {loaded.far.table.name: seen(inputs.far)},
         partial(_as_stored, recipe, view),

@@ -9,6 +9,7 @@ from torch import Tensor
 from uda.attacks import frozen
 from uda.datasets.sampling import stratified
 from uda.datasets.streams import Subset
+from uda.errors import UserError
 from uda.metrics import auroc_interval, calibration_intervals, calibration_metrics, ood_metrics
 from uda.probes.ood import unknown_scores
 from uda.probes.robustness.findings import Attacked, Baseline, Findings, Judged, Told, ends_of
@@ -129,7 +130,10 @@ def others(subject: Subject, data: Examined, test: Outputs, batch_size: int, say
         features, labels = (None, None) if training is None else training
         if labels is not None and np.bincount(labels).max(initial=0) < 2:
             labels = None  # no class of a single image has a spread, so there is no Mahalanobis distance
-        found = unknown_scores(of.logits, of.features, features, labels, of.turned)
+        try:
+            found = unknown_scores(of.logits, of.features, features, labels, of.turned)
+        except UserError:  # a network that has collapsed: nothing differs from its class's mean
+            found = unknown_scores(of.logits, of.features, features, None, of.turned)
         return {name: values.cpu().numpy() for name, values in found.items()}
 
     known = scores(test) if data.near or data.far else {}

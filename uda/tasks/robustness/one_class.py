@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from uda.clock import Clock
 from uda.datasets.streams import Images
@@ -13,7 +13,7 @@ from uda.errors import UserError
 from uda.metrics import ood_metrics
 from uda.nn.encoder import Encoder
 from uda.probes.ood import by_image, one_class_score
-from uda.ssl.objective import Objective
+from uda.ssl.objective import Objective, Views
 from uda.ssl.rotation import Rotation, rotate_four_ways
 from uda.ssl.turn_shift import TurnShift
 from uda.tasks.robustness.method import Method
@@ -87,7 +87,7 @@ class OneClassTask(Robust):
         return judges[0]
 
 
-def transform_score(encoder: nn.Module, objective: Objective, views: Tensor) -> Tensor:
+def transform_score(encoder: Encoder, objective: Objective, views: Tensor) -> Tensor:
     """Return −Σ log p(right transform) of views (B, 3, S, S) in [0, 1], over all transforms and heads, (B,)."""
     if isinstance(objective, TurnShift):
         images, what = objective.every_transform(views)
@@ -96,6 +96,6 @@ def transform_score(encoder: nn.Module, objective: Objective, views: Tensor) -> 
         assert isinstance(objective, Rotation)
         images, _ = rotate_four_ways(views)
         what = torch.arange(4, device=views.device)[:, None]
-        features, heads = encoder(images), [objective.head]
+        features, heads = objective.encode(encoder, Views(images)), [objective.head]
     logits = [by_image(head(features).float(), len(what)) for head in heads]
     return one_class_score(logits, list(what.T))

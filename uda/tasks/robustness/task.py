@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from uda.batch import Batch
 from uda.clock import Clock
 from uda.datasets.sampling import Shuffled
-from uda.datasets.streams import Images, Stream
+from uda.datasets.streams import Images, Stream, Subset
+from uda.errors import UserError
 from uda.metrics import expected_calibration_error, negative_log_likelihood
 from uda.nn.encoder import Encoder
 from uda.probes.robustness import Examined, Findings
@@ -41,6 +42,11 @@ class RobustData:
     test_groups: np.ndarray | None = None
     examined: Examined | None = None
 
+    @property
+    def rows(self) -> np.ndarray:
+        """Which images training may see."""
+        return np.flatnonzero(self.labels >= 0)
+
 
 class Robust(Supervised):
     """A supervised method and any objectives, on images as they come or on those that an attack has made of them."""
@@ -65,14 +71,14 @@ class Robust(Supervised):
         self.findings: Findings | None = None  # of the report at the end
 
     def streams(self) -> dict[str, Stream]:
-        """All images that training may see, each once an epoch."""
-        rows = np.flatnonzero(self.data.labels >= 0)
-        drawn = Shuffled(len(rows), self.batch_size, self.seed, "images")
-        return {"images": Stream("images", self.data.images, lambda step: rows[drawn(step)], self.data.labels)}
+        """All images that training may see, each once an epoch, by their numbers among these."""
+        drawn = Shuffled(len(self.data.rows), self.batch_size, self.seed, "images")
+        labels = self.data.labels[self.data.rows]
+        return {"images": Stream("images", self.learned(), drawn, labels)}
 
     def learned(self) -> Images:
-        """All images of the table."""
-        return self.data.images
+        """All images that training may see: pseudo-labels are made of no others."""
+        return Subset(self.data.images, self.data.rows)
 
     def forward(self, batches: Mapping[str, Batch], turn: str, clock: Clock) -> dict[str, Tensor]:
         """Return the losses of the method and of each objective, both on attacked images where the method attacks."""
@@ -94,12 +100,23 @@ class Robust(Supervised):
                 for objective in self.objectives if weight else ():
                     # The same draws as in the step itself: what an image undergoes is a hash of seed, step and row.
                     assert isinstance(objective, Objective)
-                    found = found + weight * objective(self.encoder, replace(batch, images=views), clock).value
+                    found = found + weight * self._ascended(objective, replace(batch, images=views), clock)
                 return found
 
             return losses
 
         return self.method.attacked(self, self.augment(batch, clock), sample, ascend, clock)
+
+    def _ascended(self, objective: Objective, batch: Batch, clock: Clock) -> Tensor:
+        try:
+            return objective(self.encoder, batch, clock).value
+        except RuntimeError as error:
+            if "automatic differentiation" not in str(error):
+                raise
+            raise UserError(
+                f"no gradient passes through the views of objective '{objective.name}' to an attack; give "
+                "--set views.name=differentiable, or method.attack_objectives=0"
+            ) from error
 
     def evaluate(self) -> dict[str, float | None]:
         """Return accuracy and calibration on clean test images."""
