@@ -149,6 +149,20 @@ def test_composed_and_decomposed_names_are_one_class_name(tmp_path: Path) -> Non
     assert read_folder(tmp_path).table().classes == ("caf\u00e9", "tea")
 
 
+def test_two_spellings_of_one_name_are_one_folder(tmp_path: Path) -> None:
+    put(tmp_path, "caf\u00e9/1.png", "cafe\u0301/2.png", "cafe\u0301/deep/3.png", "tea/4.png")
+    assert read_folder(tmp_path).table().counts() == {"caf\u00e9": 3, "tea": 1}
+    put(tmp_path / "splits", "Train/a/1.png", "train/a/2.png", "test/a/3.png")
+    with pytest.raises(UserError, match=r"the split '[Tt]rain' in two spellings; put their images into one folder"):
+        read_folder(tmp_path / "splits")
+
+
+def test_a_link_to_itself_is_no_folder(tmp_path: Path) -> None:
+    put(tmp_path, "cat/1.png", "dog/2.png")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert read_folder(tmp_path).table().counts() == {"cat": 1, "dog": 1}
+
+
 def test_empty_class_folders_are_left_out_and_said(tmp_path: Path) -> None:
     put(tmp_path, "a/1.png", "b/1.png")
     (tmp_path / "c").mkdir()

@@ -39,7 +39,7 @@ def test_one_domain_is_one(domains: Path) -> None:
     assert (len(found.table), found.table.classes) == (24, ("apple", "bird", "cat"))
 
 
-@pytest.mark.parametrize("name", ["test", "val"])
+@pytest.mark.parametrize("name", ["test", "testing", "val", "valid", "validation"])
 def test_a_test_split_is_tested_on(tmp_path: Path, name: str) -> None:
     draw_classes(tmp_path / "train", {"apple": 4, "bird": 4})
     draw_classes(tmp_path / name, {"bird": 2, "apple": 3}, noise=30)
@@ -117,6 +117,14 @@ def test_no_image_is_taken_twice_and_none_that_is_tested_on(tmp_path: Path) -> N
     assert all("/new/" in path for path in found.table.paths[7:])
     assert found.test is not None
     assert found.test.counts() == {"bird": 2, "cat": 2}
+
+
+def test_images_that_are_tested_on_are_known_through_a_link_too(tmp_path: Path) -> None:
+    draw_classes(tmp_path / "photos" / "train", {"cat": 3, "bird": 4})
+    draw_classes(tmp_path / "photos" / "test", {"cat": 2, "bird": 2}, noise=30)
+    (tmp_path / "link").symlink_to(tmp_path / "photos")
+    with pytest.raises(UserError, match="--unlabelled"):
+        find_pool(recipe(tmp_path / "photos"), unlabelled=str(tmp_path / "link" / "test"))
 
 
 @pytest.mark.parametrize(

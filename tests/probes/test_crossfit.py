@@ -65,3 +65,19 @@ def test_a_tail_is_no_part_of_how_even_features_are() -> None:
     even = accuracies(rows)
     assert uneven[0] - uneven[2] > 0.5
     assert abs(even[0] - even[2]) < 0.35
+
+
+def test_no_group_is_learned_from_and_asked_about() -> None:
+    # Noise, four copies of each image: whoever has learned from a copy knows the answer, and nobody else does.
+    features = torch.randn(40, 64, generator=torch.Generator().manual_seed(0)).repeat_interleave(4, dim=0)
+    labels, groups = np.arange(160) // 80, np.arange(160) // 4
+    fold = fold_of(labels, groups=groups)
+    assert all(len(np.unique(fold[groups == group])) == 1 for group in range(40))
+    assert all(np.bincount(fold[labels == label]).tolist() == [16] * 5 for label in (0, 1))
+    named = cross_fitted(features, labels, 2)
+    assert named is not None
+    assert (named == labels).mean() == 1
+    named = cross_fitted(features, labels, 2, groups=groups)
+    assert named is not None
+    assert (named == labels).mean() < 0.8
+    assert cross_fitted(features, labels, 2, groups=labels) is None  # a class that is one group is not learned

@@ -203,6 +203,8 @@ def _split_tables(tree: Tree, name: str, root: Path) -> dict[str, ImageTable]:
     order = sorted(tree.children, key=lambda split: SPLIT_NAMES.index(split.casefold()))
     tables = {}
     for split in order:
+        if split.casefold() in tables:
+            raise UserError(f"{name} holds the split '{split}' in two spellings; put their images into one folder")
         child = tree.children[split]
         read = class_table if child.children else flat_table
         tables[split.casefold()] = read(child, f"{name}/{split}", root)

@@ -66,11 +66,12 @@ def scan(path: Path, above: frozenset[str] = frozenset()) -> Tree:
     for entry in sorted(entries, key=lambda entry: natural_key(entry.name)):
         if entry.name.startswith(".") or entry.name in _CLUTTER:
             continue
-        if entry.is_dir():
+        if _is_folder(entry):
             child = scan(path / entry.name, above | {real})
             tree.others += child.others
             if child.holds_images:
-                tree.children[unicodedata.normalize("NFC", entry.name)] = child
+                name = unicodedata.normalize("NFC", entry.name)  # of which a disk may hold two spellings
+                tree.children[name] = _merged(tree.children[name], child) if name in tree.children else child
             else:
                 tree.empty.append(entry.name)
             continue
@@ -85,6 +86,22 @@ def scan(path: Path, above: frozenset[str] = frozenset()) -> Tree:
             child.others = tree.others
             return child
     return tree
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _merged(first: Tree, second: Tree) -> Tree:
+    """Add what the second folder holds to the first."""
+    first.files += second.files
+    first.empty += second.empty
+    for name, child in second.children.items():
+        first.children[name] = _merged(first.children[name], child) if name in first.children else child
+    return first
 
 
 def others_note(tree: Tree) -> str | None:

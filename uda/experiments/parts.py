@@ -1,6 +1,7 @@
 """What the tasks' experiments have in common: images, views, encoders and objectives from the names in a recipe."""
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,7 +55,7 @@ class Domain:
     def fingerprint(self) -> str:
         """What images, in which order and with which labels these are, wherever they lie; figures depend on it."""
         digest = hashlib.sha256(self.images.fingerprint.encode())
-        digest.update(self.table.labels.astype("<i8").tobytes() + "\0".join(self.table.classes).encode())
+        digest.update(self.table.labels.astype("<i8").tobytes() + os.fsencode("\0".join(self.table.classes)))
         return digest.hexdigest()[:32]
 
     @property

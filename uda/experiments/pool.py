@@ -21,7 +21,7 @@ from uda.probes.low_label import labelled_rows, parse_labels
 from uda.sections import GroupedRecipe, ImagesRecipe
 from uda.wording import counted
 
-TEST_SPLITS = ("test", "val")
+TEST_SPLITS = ("test", "testing", "val", "valid", "validation")
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class PoolLoaded:
     def fingerprint(self) -> str:
         """What the images, their order and their labels are; a checkpoint remembers it."""
         sides = [self.train] if self.test is None else [self.train, self.test]
-        digest = hashlib.sha256("\0".join(self.class_names).encode())
+        digest = hashlib.sha256(os.fsencode("\0".join(self.class_names)))
         for side in sides:
             digest.update(side.table.labels.astype("<i8").tobytes())
         return "+".join([*(side.images.fingerprint for side in sides), digest.hexdigest()[:16]])
@@ -133,8 +133,8 @@ def _resolved(source: str, root: Path | None, download: bool) -> Resolved:
 
 def rows_among(table: ImageTable, others: Sequence[ImageTable]) -> np.ndarray:
     """Return which images of a table are files of another one, (N,) bool, by whatever path each was named."""
-    known = {os.path.abspath(path) for other in others for path in other.paths}  # noqa: PTH100
-    return np.array([os.path.abspath(path) in known for path in table.paths], dtype=bool)  # noqa: PTH100
+    known = {os.path.realpath(path) for other in others for path in other.paths}
+    return np.array([os.path.realpath(path) in known for path in table.paths], dtype=bool)
 
 
 def further_images(unlabelled: str, tables: Sequence[ImageTable]) -> ImageTable:

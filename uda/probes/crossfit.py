@@ -10,9 +10,17 @@ from uda.random import permutation
 FOLDS = 5
 
 
-def fold_of(labels: np.ndarray, folds: int = FOLDS) -> np.ndarray:
-    """Return the fold of each image, (N,) in 0 … folds − 1, every class spread over them as evenly as it can be."""
-    return _place_in_class(labels, "folds") % folds
+def fold_of(labels: np.ndarray, folds: int = FOLDS, groups: np.ndarray | None = None) -> np.ndarray:
+    """Return the fold of each image, (N,) in 0 … folds − 1, every class spread over them as evenly as it can be.
+
+    groups: (N,), those of which no fold divides one; a group counts for its most frequent class.
+    """
+    if groups is None:
+        return _place_in_class(labels, "folds") % folds
+    names, place = np.unique(groups, return_inverse=True)
+    counts = np.zeros((len(names), int(labels.max(initial=0)) + 1), dtype=np.int64)
+    np.add.at(counts, (place, labels), 1)
+    return (_place_in_class(counts.argmax(axis=1), "folds") % folds)[place]
 
 
 def even_rows(labels: np.ndarray) -> np.ndarray | None:
@@ -35,15 +43,18 @@ def _place_in_class(labels: np.ndarray, purpose: str) -> np.ndarray:
     return places
 
 
-def cross_fitted(features: Tensor, labels: np.ndarray, n_classes: int, folds: int = FOLDS) -> np.ndarray | None:
+def cross_fitted(
+    features: Tensor, labels: np.ndarray, n_classes: int, folds: int = FOLDS, groups: np.ndarray | None = None
+) -> np.ndarray | None:
     """Return the class that a linear probe names for each image, (N,), fitted on the images of the other folds.
 
     features: (N, D), labels: (N,). Every class has about the same share in what each probe learns from, so that classes
-    of equal size are treated alike. None where fewer than two classes have a second image to learn from.
+    of equal size are treated alike. groups: (N,), none of which is learned from and asked about. None where fewer than
+    two classes have a second image (or group) to learn from.
     """
-    if (np.bincount(labels, minlength=1) > 1).sum() < 2:
+    of = fold_of(labels, folds, groups)
+    if sum(len(np.unique(of[labels == label])) > 1 for label in np.unique(labels)) < 2:
         return None
-    of = fold_of(labels, folds)
     named = np.empty(len(labels), dtype=np.int64)
     for number in np.unique(of):
         own = of == number

@@ -73,7 +73,7 @@ class Domains:
     @property
     def fingerprint(self) -> str:
         """What the images, their order and the labels that training sees are; a checkpoint remembers it."""
-        labels = self.labels.astype("<i8").tobytes() + "\0".join(self.class_names).encode()
+        labels = self.labels.astype("<i8").tobytes() + os.fsencode("\0".join(self.class_names))
         sides = [side.images.fingerprint for side in (*self.sources, self.target)]
         return "+".join([*sides, hashlib.sha256(labels).hexdigest()[:16]])
 

@@ -1,6 +1,7 @@
 """From the names in a recipe to base classes and novel ones."""
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,7 +62,7 @@ class Loaded:
     @property
     def fingerprint(self) -> str:
         """What the images, their order and the labels that training sees are; a checkpoint remembers it."""
-        labels = self.base.table.labels.astype("<i8").tobytes() + "\0".join(self.class_names).encode()
+        labels = self.base.table.labels.astype("<i8").tobytes() + os.fsencode("\0".join(self.class_names))
         sides = [part.images.fingerprint for part in self._parts.values()]
         return "+".join([*sides, hashlib.sha256(labels).hexdigest()[:16]])
 

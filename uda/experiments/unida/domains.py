@@ -1,6 +1,7 @@
 """From the names in a recipe to two domains of images, decoded, with their label sets."""
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +44,7 @@ class Domains:
     @property
     def fingerprint(self) -> str:
         """What the images, their order and the labels that training sees are; a checkpoint remembers it."""
-        labels = self.source.table.labels.astype("<i8").tobytes() + "\0".join(self.class_names).encode()
+        labels = self.source.table.labels.astype("<i8").tobytes() + os.fsencode("\0".join(self.class_names))
         few = ""
         if self.labelled is not None:
             labels += self.labelled.table.labels.astype("<i8").tobytes()

@@ -145,13 +145,14 @@ class Imbalanced(Supervised):
         if rows is None:
             return
         labels = self.data.test_labels[rows]
-        named = cross_fitted(torch.from_numpy(self.last_answer.features[rows]), labels, n_classes)
+        groups = None if self.data.test_groups is None else self.data.test_groups[rows]
+        named = cross_fitted(torch.from_numpy(self.last_answer.features[rows]), labels, n_classes, groups=groups)
         if named is None:
             return
         self.probe_accuracies = class_accuracies(labels, named, n_classes)
         self.last_right |= {"probe_accuracy": named == labels}
-        if self.data.test_groups is not None:
-            self.last_groups |= {"probe_accuracy": self.data.test_groups[rows]}
+        if groups is not None:
+            self.last_groups |= {"probe_accuracy": groups}
         evenness = evenness_of(self.probe_accuracies)
         self.last_metrics |= {"probe_accuracy": float((named == labels).mean()), "balancedness": evenness}
 
