@@ -54,6 +54,7 @@ def domains(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (("--target", "night", "--labels", "10%"), "means nothing to task 'dg'"),
         (("--target", "night", "--set", "selection=source", "data.validation=0"), "data.validation"),
         (("--target", "night", "--set", "encoder.batch_statistics=target"), "held out"),
+        (("--target", "night", "--method", "mixstyle", "--set", "training.compile=true"), "leave training.compile out"),
         (("--target", "night", "--method", "deepall", "--compare"), "nothing to compare"),
     ],
 )

@@ -188,6 +188,12 @@ def test_training_episodes_are_of_images_that_are_not_held_out(
     assert "lower --batch-size, method.train_ways or method.train_shots" in said
 
 
+def test_episodes_are_whole_where_an_objective_turns_some_of_their_images(classes: Path, tmp_path: Path) -> None:
+    flags = ("--method", "prototypical", "--objective", "rotation", "--batch-size", 12)
+    own = ("method.train_ways=2", "method.train_shots=2", "objectives.rotation.form=one")
+    assert learn(classes / "data", tmp_path / "run", *own, "objectives.rotation.upright=0.5", steps=2, flags=flags) == 0
+
+
 def test_weights_that_have_seen_the_novel_classes_are_named(classes: Path, tmp_path: Path) -> None:
     source = classes / "data" / "base"
     pretrain = ("--task", "pretrain", "--source", source, "--objective", "simclr", "--steps", 1, *SMALL)

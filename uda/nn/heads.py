@@ -9,6 +9,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+def cosines(features: Tensor, rows: Tensor) -> Tensor:
+    """Return the inner products of normalized features with rows, (B, D) and (K, D) → (B, K), also under autocast.
+
+    They are divided by small temperatures, so that the 8 bits of bfloat16 would show in the logits.
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        wide = torch.promote_types(features.dtype, torch.float32)
+        return F.normalize(features.to(wide)) @ rows.to(wide).T
+
+
 class CosineClassifier(nn.Module):
     """Cosine similarity to one row a class, divided by a temperature: (B, dim) → (B, classes) logits.
 
@@ -26,7 +36,7 @@ class CosineClassifier(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Return cos(features, rows) ÷ temperature; features are normalized here."""
         rows = F.normalize(self.weight) if self.normalize_rows else self.weight
-        return F.normalize(features) @ rows.T / self.temperature
+        return cosines(features, rows) / self.temperature
 
     @torch.no_grad()
     def normalize_(self) -> None:
@@ -47,7 +57,7 @@ class ScaledCosineClassifier(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return scale · cos(features, rows)."""
-        return self.scale * F.normalize(features) @ F.normalize(self.weight).T
+        return self.scale * cosines(features, F.normalize(self.weight))
 
 
 class ResidualHead(nn.Module):

@@ -15,7 +15,7 @@ from uda.tasks.dg import METHODS, Sample
 from uda.tasks.dg.coral import coral
 from uda.tasks.dg.irm import irm_penalty
 from uda.tasks.dg.method import partners
-from uda.tasks.dg.mixstyle import MixStyle, mix_style
+from uda.tasks.dg.mixstyle import MixStyle, mix_style, stages
 from uda.tasks.dg.mixup import mixed
 from uda.tasks.dg.rsc import challenged, kept_channels
 
@@ -111,6 +111,13 @@ def test_mixstyle_mixes_in_its_context_alone_and_at_the_first_two_stages() -> No
     assert torch.equal(own(views), plain)
     never = MixStyle(own, 3, probability=0.0)
     assert torch.equal(never.encode(own, views, known, Clock(0, 1)), plain)
+
+
+@pytest.mark.parametrize("backbone", ["convnext_atto", "resnetv2_50", "resnet18", "tf_efficientnet_lite0"])
+def test_the_first_two_stages_are_no_blocks_within_one(backbone: str) -> None:
+    names = stages(create_encoder(backbone, "none", 64), [])
+    assert len({name.count(".") for name in names}) == 1
+    assert not names[1].startswith(f"{names[0]}.")
 
 
 def test_mixstyle_refuses_what_it_cannot_mix_at() -> None:

@@ -147,6 +147,12 @@ def test_a_fold_holds_the_other_domains_and_is_tested_on_the_one_left_out() -> N
     assert torch.equal(part.source.batch(part.held_out), data.source.batch(np.array([0, 26])))
     assert torch.equal(part.target.batch(np.arange(12)), data.source.batch(np.arange(12, 24)))
     assert part.target_labels.tolist() == data.labels[12:24].tolist()
+    assert (part.groups, part.target_groups) == (None, None)
+    grouped = fold(replace(data, groups=np.arange(36), target_groups=np.arange(100, 100 + N_TARGET)), 1)
+    assert grouped.groups is not None
+    assert grouped.groups.tolist() == [*range(12), *range(24, 36)]
+    assert grouped.target_groups is not None
+    assert grouped.target_groups.tolist() == list(range(12, 24))
 
 
 def test_estimates_stand_beside_the_figures_of_their_step(tmp_path: Path) -> None:

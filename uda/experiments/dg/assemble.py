@@ -25,6 +25,7 @@ from uda.recipe import DgRecipe
 from uda.ssl import Info
 from uda.tasks import find_method
 from uda.tasks.dg import DomainGeneralization, SourceDomains
+from uda.tasks.dg.mixstyle import MixStyle
 from uda.wording import counted
 
 
@@ -50,6 +51,11 @@ def check_recipe(recipe: DgRecipe) -> None:
         raise UserError("selection=source chooses by source images not trained on; set data.validation=0.1")
     if recipe.adapt and not (recipe.objectives or recipe.entropy_weight):
         raise UserError("adapt=true has nothing to learn from the target; give an --objective or an entropy_weight")
+    if recipe.training.compile and recipe.method["name"] == MixStyle.name:
+        raise UserError(
+            "method 'mixstyle' mixes inside the backbone, which a compiled one does not notice; leave training.compile "
+            "out"
+        )
     check_sizes(recipe)
 
 

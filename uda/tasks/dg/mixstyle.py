@@ -16,7 +16,7 @@ from uda.random import derived_seed
 from uda.ranges import Fraction, Positive
 from uda.tasks.dg.method import Method, Sample, partners
 
-_STAGE = re.compile(r".*\.(layer\d+|blocks\.\d+|stages\.\d+)")
+_STAGE = re.compile(r"backbone\.(layer\d+|blocks\.\d+|stages\.\d+)")
 
 
 class MixStyle(Method):

@@ -30,11 +30,13 @@ class RSC(Method):
 
     def forward(self, features: Tensor, sample: Sample, clock: Clock) -> dict[str, Tensor]:
         """Return the cross-entropy of the features that are left."""
+        # For autocast keeps copies of weights: if these are made without a gradient, they have none below either.
+        weight, bias = self.classifier.weight.detach(), self.classifier.bias.detach()
         with torch.no_grad():
             # The head is linear, so the gradient of a logit by the features is the row of its class.
-            kept = kept_channels(self.classifier.weight[sample.labels], self.features)
+            kept = kept_channels(weight[sample.labels], self.features)
             before, after = (
-                self.classifier(part).float().softmax(1).gather(1, sample.labels[:, None])[:, 0]
+                F.linear(part, weight, bias).float().softmax(1).gather(1, sample.labels[:, None])[:, 0]
                 for part in (features, features * kept)
             )
             muted = challenged(before - after, self.batch)

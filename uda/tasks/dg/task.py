@@ -165,4 +165,6 @@ def fold(data: SourceDomains, domain: int) -> SourceDomains:
         held_out=held_out,
         target=Subset(data.source, tested),
         target_labels=data.labels[tested],
+        groups=None if data.groups is None else data.groups[kept],
+        target_groups=None if data.groups is None else data.groups[tested],
     )

@@ -28,6 +28,7 @@ class Prototypical(Method):
 
     name: ClassVar[str] = "prototypical"
     tells_by: ClassVar[str] = "euclidean"
+    whole_batch: ClassVar[bool] = True  # an episode goes by places
 
     def __init__(
         self,

@@ -37,6 +37,9 @@ class Method(nn.Module):
     shares_pass: ClassVar[bool] = True
     """Whether the features of an objective's plain images will do: not where it changes what the encoder computes."""
 
+    whole_batch: ClassVar[bool] = False
+    """Whether it wants all images of a batch at once, and not those that a puzzle has left in order."""
+
     classifier: nn.Linear | ScaledCosineClassifier
 
     def __init__(self, encoder: Encoder, n_classes: int):

@@ -17,7 +17,7 @@ from uda.ssl.functional import entropy
 from uda.ssl.objective import Objective, Views, assign_where_due
 from uda.ssl.views import NoAugmentation
 from uda.tasks.supervised.method import Method, Sample
-from uda.tasks.task import Task, two_rates
+from uda.tasks.task import Task, finite_answers, two_rates
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,8 @@ class Supervised(Task):
             views, features, loss = objective.passed(self.encoder, seen, clock)
             losses[str(objective.name)] = weight * loss.value
             self._carries.append((objective, loss.carry))
-            if shared is None and self.method.shares_pass:
+            some = views.ordered is not None and self.method.whole_batch
+            if shared is None and self.method.shares_pass and not some:
                 shared = self._plain(objective.pooled(self.encoder, features), views)
         return losses, shared
 
@@ -139,7 +140,7 @@ class Supervised(Task):
             n_classes = len(self.method.classifier.weight)
             nothing = np.empty((0, self.encoder.dim), np.float32)
             return Answer(nothing, np.empty((0, n_classes), np.float32), np.empty(0), np.inf)
-        all_logits = torch.cat(logits)
+        all_logits = finite_answers(torch.cat(logits))
         scores = entropy(all_logits).numpy().astype(np.float64)
         return Answer(torch.cat(features).numpy(), all_logits.softmax(1).numpy(), scores, np.inf)
 
