@@ -1,6 +1,7 @@
 import math
 import runpy
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,11 +14,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from tests.tiny import OF_A_SEED, adapt, command, draw_classes, metrics_of, newest
+from tests.tiny import OF_A_SEED, SMALL, adapt, command, draw_classes, metrics_of, newest
 from uda.cli import TASKS, output_folder, parser
+from uda.errors import UserError
 from uda.experiments.unida.assemble import method_label
 from uda.layers import read_layer
 from uda.metrics import UNIDA_METRICS
+from uda.places import kept_if_used, new_folder
 from uda.recipe import build
 
 
@@ -233,7 +236,7 @@ def test_without_out_each_run_has_a_new_folder_below_runs(tmp_path: Path, monkey
     flags = parser().parse_args(["--task", "unida", "--method", "source_only", *ends])
     first = output_folder(flags, "dance")
     assert first == Path("runs/unida-source_only-photo-dslr")
-    first.mkdir(parents=True)
+    assert first.is_dir()  # at once, for another run may begin meanwhile
     assert output_folder(flags, None) == Path("runs/unida-source_only-photo-dslr-2")
 
 
@@ -265,3 +268,62 @@ def test_a_placebo_wants_an_objective(tmp_path: Path, capsys: pytest.CaptureFixt
     for objective in ([], ["--objective", "placebo:rotation"]):
         assert command(*objective, "--compare", "placebo", "--out", tmp_path / "out") == 2
         assert "--compare placebo wants an --objective" in capsys.readouterr().err
+
+
+def test_of_two_runs_that_begin_together_each_has_a_folder(tmp_path: Path) -> None:
+    first, second = new_folder(tmp_path / "runs" / "a"), new_folder(tmp_path / "runs" / "a")
+    assert [first.name, second.name] == ["a", "a-2"]
+    assert len(new_folder(tmp_path / ("long" * 99)).name) == 200
+    with pytest.raises(UserError, match="refused"), kept_if_used(first):
+        raise UserError("refused")
+    assert not first.exists()
+    with kept_if_used(second):
+        (second / "recipe.yaml").write_text("")
+    assert second.is_dir()
+
+
+def test_a_run_that_is_refused_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert command("--task", "unida", "--source", "gone", "--target", "gone") == 2
+    assert not list((tmp_path / "runs").iterdir())
+
+
+def test_names_that_no_disk_takes_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("--task", "probe", "--source", tmp_path / ("a" * 300)) == 2
+    assert command("--task", "unida", "--out", tmp_path / ("b" * 300)) == 2
+    said = capsys.readouterr().err
+    assert said.count("is too long for a file; give a shorter one") == 2
+
+
+def test_metrics_that_were_cut_off_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.json").write_text('{"task": ')
+    assert command("compare", tmp_path / "a", tmp_path / "b") == 2
+    assert "is no whole JSON file; make the run again" in capsys.readouterr().err
+
+
+def test_whoever_reads_the_first_line_alone_gets_no_traceback(tmp_path: Path) -> None:
+    draw_classes(tmp_path / "data", {"apple": 6, "bird": 6})
+    script = str(Path(__file__).parents[1] / "run.py")
+    flags = ["--task", "pretrain", "--objective", "simclr", "--steps", "1", "--source", str(tmp_path / "data"), *SMALL]
+    run = [sys.executable, script, *flags]
+    with subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read()
+    assert "defect" not in said
+    assert "BrokenPipe" not in said
+
+
+def test_class_names_may_be_any_bytes(tmp_path: Path) -> None:
+    draw_classes(tmp_path / "old", {"apple": 6, "bird": 6, "cat": 6})
+    draw_classes(tmp_path / "new", {"apple": 6, "bird": 6, "cafe": 6})
+    (tmp_path / "new" / "cafe").rename(tmp_path / "new" / "caf\udce9")  # a byte that is no UTF-8
+    ends = ("--source", tmp_path / "old", "--target", tmp_path / "new", "--out", tmp_path / "run")
+    assert command("--task", "unida", *ends, "--steps", 2, *SMALL) == 0
+    assert metrics_of(tmp_path / "run")["images"]
+    assert (
+        command("--task", "imbalance", "--source", tmp_path / "new", "--steps", 2, "--out", tmp_path / "t", *SMALL) == 0
+    )

@@ -1,6 +1,7 @@
 """The command line: flags become the last layer of a recipe, errors become one sentence and an exit status."""
 
 import argparse
+import errno
 import os
 import sys
 import traceback
@@ -8,13 +9,14 @@ from collections import Counter
 from collections.abc import Sequence
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from uda.errors import UserError, unknown_name
 from uda.wording import counted
 
 if TYPE_CHECKING:
     from uda.experiments.experiment import Settings
+    from uda.recipe import Recipe
 
 EXIT_OK, EXIT_BROKE, EXIT_USER, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -124,6 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if flags.task not in TASKS:
             raise unknown_name("task", flags.task, TASKS, "--help describes them")
         TASKS[flags.task](flags)
+        sys.stdout.flush()  # here, where a reader that has gone is known to be no defect
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USER
@@ -133,7 +136,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except BrokenPipeError:  # who reads what is printed has had enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKE
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            print(
+                f"error: the name '{str(error.filename)[:40]}…' is too long for a file; give a shorter one",
+                file=sys.stderr,
+            )
+            return EXIT_USER
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             where = f" of '{error.filename}'" if error.filename else ""
             advice = "free some space and go on with --resume; the last whole checkpoint stays"
@@ -159,16 +171,9 @@ def recipe_task(flags: argparse.Namespace) -> str | None:
 
 def run_experiment(flags: argparse.Namespace) -> None:
     """Run a task's recipe, write the output folder, and print the figures."""
-    from uda.experiments import EXPERIMENTS
-    from uda.experiments.experiment import BASELINE, run
-    from uda.experiments.in_domain import run_study
-    from uda.experiments.pairs import is_for_pairs, run_pairs
-    from uda.experiments.series import check_begun
-    from uda.experiments.sweep import read_begun, run_sweep
-    from uda.flags import baseline_begun, baseline_recipe, recipe_layers
-    from uda.places import check_one_process
-    from uda.printed import print_figures, print_study
-    from uda.recipe import PretrainRecipe, build
+    from uda.flags import recipe_layers
+    from uda.places import check_one_process, kept_if_used
+    from uda.recipe import build
 
     check_one_process()
     layers = recipe_layers(flags)
@@ -176,6 +181,21 @@ def run_experiment(flags: argparse.Namespace) -> None:
     methods = [recipe.method["name"], *(recipe.objectives if recipe.task != "unida" else ())]
     named = methods if recipe.task in ("unida", "dg", "robustness", "fewshot", "imbalance", "gan") else []
     out = output_folder(flags, "-".join(named[: 1 if flags.objective else None]))
+    with kept_if_used(out, new=flags.out is None):
+        _run_recipe(flags, layers, recipe, out)
+
+
+def _run_recipe(flags: argparse.Namespace, layers: list[dict[str, Any]], recipe: "Recipe", out: Path) -> None:
+    from uda.experiments import EXPERIMENTS
+    from uda.experiments.experiment import BASELINE, run
+    from uda.experiments.in_domain import run_study
+    from uda.experiments.pairs import is_for_pairs, run_pairs
+    from uda.experiments.series import check_begun
+    from uda.experiments.sweep import read_begun, run_sweep
+    from uda.flags import baseline_begun, baseline_recipe
+    from uda.printed import print_figures, print_study
+    from uda.recipe import PretrainRecipe
+
     if flags.sweep and flags.compare is not None:
         raise UserError("--sweep tables its combinations beside each other and takes no --compare; give one of the two")
     if flags.sweep and is_for_pairs(recipe):
@@ -277,7 +297,7 @@ def run_compare(arguments: Sequence[str]) -> None:
     """Compare finished runs: `compare RUN RUN … [--out DIR]`."""
     from uda.experiments import EXPERIMENTS
     from uda.experiments.compare import compare_runs, read_comparable
-    from uda.places import check_out, new_folder
+    from uda.places import check_out, kept_if_used, new_folder
 
     made = _Parser(prog="run.py compare", description="Paired differences of the first run to each of the others.")
     made.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="output folders of finished runs")
@@ -287,4 +307,5 @@ def run_compare(arguments: Sequence[str]) -> None:
     if flags.out is not None:
         check_out(flags.out)
     out = flags.out or new_folder(Path("runs") / "-".join(["compare", *(run.resolve().name for run in flags.runs)]))
-    print(compare_runs(flags.runs, out, EXPERIMENTS[task].headline))
+    with kept_if_used(out, new=flags.out is None):
+        print(compare_runs(flags.runs, out, EXPERIMENTS[task].headline))

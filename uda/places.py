@@ -3,12 +3,15 @@
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
 
 from uda.errors import UserError
 
+_LONGEST = 200  # letters of a new folder's name
 _OF_A_RUN = ("recipe.yaml", "metrics.json", "checkpoint")
 
 
@@ -37,9 +40,33 @@ def progress_shown() -> bool:
 
 
 def new_folder(path: Path) -> Path:
-    """Return the path, or the first of path-2, path-3, … that does not exist."""
+    """Make a folder and return it: the path, or the first of path-2, path-3, … that does not exist.
+
+    It is made at once, so that of two runs that begin together each has its own. Long names are cut.
+    """
+    path = path.with_name(path.name[:_LONGEST])
     candidates = [path, *(path.with_name(f"{path.name}-{number}") for number in range(2, 10000))]
-    return next(candidate for candidate in candidates if not candidate.exists())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return next(candidate for candidate in candidates if _made(candidate))
+
+
+def _made(folder: Path) -> bool:
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return False
+    return True
+
+
+@contextmanager
+def kept_if_used(folder: Path, new: bool = True) -> Iterator[Path]:
+    """Take a new folder away again where nothing was written into it, as by a run that was refused."""
+    try:
+        yield folder
+    finally:
+        if new:
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
 
 
 def check_out(out: Path, resume: bool = False) -> None:

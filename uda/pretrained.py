@@ -18,7 +18,7 @@ from uda.experiments.experiment import Settings, read_metrics, run
 from uda.experiments.parts import dataset_name, load_domain, square, training_view
 from uda.layers import Tree, check_objectives_named, layers_of_run, named_data, named_size, published_layers, read_layer
 from uda.nn.encoder import create_encoder
-from uda.places import check_out, choose_device, copy_run, new_folder, progress_shown
+from uda.places import check_out, choose_device, copy_run, kept_if_used, new_folder, progress_shown
 from uda.recipe import PretrainRecipe, build_as
 from uda.ssl.views import NoAugmentation
 
@@ -96,7 +96,8 @@ def pretrain(
     folder = Path(out) if out else new_folder(Path("runs") / f"pretrain-{'-'.join(names)}")
     check_out(folder)
     chosen = choose_device(device)
-    content = run(EXPERIMENTS["pretrain"], recipe, folder, Settings(chosen, progress=progress_shown()))
+    with kept_if_used(folder, new=not out):
+        content = run(EXPERIMENTS["pretrain"], recipe, folder, Settings(chosen, progress=progress_shown()))
     return Pretrained(folder, recipe, content, chosen)
 
 

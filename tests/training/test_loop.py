@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.tiny import assert_same_run, newest, tiny_recipe, tiny_task
 from uda.errors import UserError
@@ -252,6 +252,22 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
         run(recipe, tmp_path, at_step(task, 5, ruined), checkpoint_every=4)
     assert "step-4" in str(caught.value)
     assert saved_steps(tmp_path / "checkpoint") == [4]
+
+
+def test_an_evaluation_that_is_not_finite_ends_as_a_loss_does(tmp_path: Path) -> None:
+    recipe = tiny_recipe({"training": {"evaluate_every": 5}})
+    task = tiny_task(recipe)
+
+    def spoil() -> None:
+        for module in task.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                assert module.running_mean is not None
+                module.running_mean.fill_(torch.nan)  # which training does not look at
+
+    task.after_step = spoil  # type: ignore[method-assign]
+    with pytest.raises(UserError, match=r"what an evaluation computes .* at step 5; no checkpoint was saved"):
+        run(recipe, tmp_path, task)
+    assert history(tmp_path)["step"].tolist() == [1, 2, 3, 4, 5]
 
 
 def test_a_full_gpu_says_the_batch_size_and_its_half(tmp_path: Path) -> None:

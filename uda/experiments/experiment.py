@@ -304,4 +304,8 @@ def read_metrics(folder: Path) -> dict[str, Any]:
         raise UserError(
             f"'{folder}' is no finished run (no metrics.json); finish it with --resume or name another folder"
         )
-    return json.loads(path.read_text())
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except ValueError:
+        raise UserError(f"'{path}' is no whole JSON file; make the run again, or name another folder") from None
+    return content

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from uda.batch import Batch
@@ -56,12 +57,17 @@ class Task(nn.Module):
         raise TypeError(f"{type(self).__name__} defines no evaluate")
 
 
-def two_rates(
-    task: nn.Module, backbone: Iterable[nn.Parameter], backbone_scale: float, head_scale: float = 1.0
-) -> list[dict[str, Any]]:
+def finite_answers(values: Tensor) -> Tensor:
+    """Return what an evaluation computed; FloatingPointError where it overflowed, though all weights are finite."""
+    if not torch.isfinite(values).all():
+        raise FloatingPointError("what an evaluation computes of the images is not finite, though the weights are,")
+    return values
+
+
+def two_rates(task: nn.Module, backbone: Iterable[nn.Parameter], backbone_scale: float) -> list[dict[str, Any]]:
     """Return two parameter groups, the backbone's and all others', each with its part of the learning rate."""
     first = [p for p in backbone if p.requires_grad]
     known = {id(p) for p in first}
     rest = [p for p in task.parameters() if p.requires_grad and id(p) not in known]
-    groups = [{"params": first, "lr_scale": backbone_scale}, {"params": rest, "lr_scale": head_scale}]
+    groups = [{"params": first, "lr_scale": backbone_scale}, {"params": rest, "lr_scale": 1.0}]
     return [group for group in groups if group["params"]]

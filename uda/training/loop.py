@@ -138,11 +138,13 @@ def _train(
                 pending.clear()
                 if evaluating or saving:
                     _check_weights(task, step + 1, options.lr, checkpoints)
-                if evaluating:
-                    metrics = task.evaluate()
-                    rows[-1] |= metrics
-                    task.train()
-                history.append(rows)
+                try:
+                    if evaluating:
+                        metrics = _evaluated(task, step + 1, options.lr, checkpoints)
+                        rows[-1] |= metrics
+                        task.train()
+                finally:
+                    history.append(rows)
                 written = time.perf_counter()
                 if evaluating and selected is not None:
                     selected.keep(step + 1, task)
@@ -155,7 +157,7 @@ def _train(
                 raise Interrupted(f"stopped at step {step + 1} of {options.steps}; go on with --resume")
         bar.close()
     if metrics is None:  # nothing was left to train: no steps asked for, or killed between last checkpoint and report
-        metrics = task.evaluate()
+        metrics = _evaluated(task, done, options.lr, checkpoints)
         if not saved_steps(checkpoints):
             save_checkpoint(checkpoints, 0, task, optimizers, identity)
             if selected is not None:
@@ -239,6 +241,13 @@ def _check_weights(task: Task, step: int, lr: float, checkpoints: Path) -> None:
     for name, parameter in task.named_parameters():
         if not torch.isfinite(parameter).all():
             raise _diverged(f"after finite losses the parameter '{name}' is not finite", step, lr, checkpoints)
+
+
+def _evaluated(task: Task, step: int, lr: float, checkpoints: Path) -> dict[str, float | None]:
+    try:
+        return task.evaluate()
+    except FloatingPointError as error:
+        raise _diverged(str(error), step, lr, checkpoints) from error
 
 
 def _diverged(what: str, step: int, lr: float, checkpoints: Path) -> UserError:

@@ -20,7 +20,7 @@ from uda.probes.answer import Answer
 from uda.probes.rejection import RULES, Rule, find_rule
 from uda.probes.selection import COLUMN, VALIDATORS, validate
 from uda.ssl.objective import Augment, Objective, assign_where_due
-from uda.tasks.task import Task, two_rates
+from uda.tasks.task import Task, finite_answers, two_rates
 from uda.tasks.unida.evidence import gather
 from uda.tasks.unida.method import Features, Look, Method
 
@@ -72,7 +72,6 @@ class UniDA(Task):
         rejection: str,
         batch_size: int,
         seed: int,
-        head_lr_scale: float = 1.0,
         backbone_lr_scale: float = 0.1,
         target_statistics: bool = False,
         held_out: np.ndarray | None = None,
@@ -86,7 +85,7 @@ class UniDA(Task):
         self.batch_size, self.seed = batch_size, seed
         self.target_statistics = target_statistics
         self.held_out = np.arange(0) if held_out is None else held_out
-        self.lr_scales = (backbone_lr_scale, head_lr_scale)
+        self.backbone_lr_scale = backbone_lr_scale
         # The line found on the target belongs to the model: `predict` uses it on images that come later.
         self.register_buffer("threshold", torch.tensor(float("nan"), dtype=torch.float64))
         self._features: Features | None = None
@@ -112,7 +111,7 @@ class UniDA(Task):
 
     def players(self) -> dict[str, list[dict[str, Any]]]:
         """One player; the backbone's rate is a fraction of the heads'."""
-        return {"all": two_rates(self, self.encoder.backbone_parameters(), *self.lr_scales)}
+        return {"all": two_rates(self, self.encoder.backbone_parameters(), self.backbone_lr_scale)}
 
     def start(self) -> None:
         """Give batch norm the target's statistics, where the recipe wants that."""
@@ -205,7 +204,7 @@ class UniDA(Task):
             features.append(encoded.float().cpu())
             logits.append(self.method.classifier(encoded).float().cpu())
         self.train(training)
-        return torch.cat(features).numpy(), torch.cat(logits).numpy()
+        return torch.cat(features).numpy(), finite_answers(torch.cat(logits)).numpy()
 
     def answer(self, images: Images, threshold: float | None = None) -> Answer:
         """Classify images; the threshold is found on their own scores by the recipe's rule unless one is given."""
