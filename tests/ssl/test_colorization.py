@@ -9,7 +9,7 @@ from tests.ssl import small
 from uda.clock import Clock
 from uda.errors import UserError
 from uda.ssl.color import rgb_to_lab
-from uda.ssl.colorization import Colorization, annealed_mean, map_shape, rebalanced, soft_bins, split_colors
+from uda.ssl.colorization import Colorization, map_shape, rebalanced, soft_bins, split_colors
 from uda.ssl.placebo import placebo
 
 BINS = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 20.0]])
@@ -37,13 +37,6 @@ def test_rebalancing_by_hand() -> None:
     weights = rebalanced(torch.tensor([0.75, 0.25, 0.0]), apart, 0.6)
     assert weights.tolist() == pytest.approx([0.857143, 1.428571, 2.142857], abs=1e-5)
     assert rebalanced(torch.tensor([0.75, 0.25, 0.0]), apart, 1.0).tolist() == pytest.approx([1.0] * 3)
-
-
-def test_annealed_mean_by_hand() -> None:
-    logits = torch.tensor([0.5, 0.2, 0.3]).log().view(1, 3, 1, 1)
-    assert annealed_mean(logits, BINS, 1.0).flatten().tolist() == pytest.approx([2.0, 6.0])
-    # at 1/2 the shares are squared: 25, 4, 9 of 38
-    assert annealed_mean(logits, BINS, 0.5).flatten().tolist() == pytest.approx([40 / 38, 180 / 38])
 
 
 def test_the_network_sees_lightness_alone_and_answers_the_colors() -> None:
@@ -117,14 +110,6 @@ def test_the_encoder_learns_and_the_loss_falls() -> None:
     first, last = small.falls_on_fixed_batch(objective, encoder, small.batch(), steps=25, lr=0.2)
     assert last < 0.6 * first
     assert small.gradient_reaches(encoder)
-
-
-def test_what_it_paints_has_the_lightness_it_was_given() -> None:
-    objective, encoder = colorization()
-    images = 0.25 + small.batch(2).images / 510.0
-    painted = objective.colorize(encoder.eval(), images, temperature=1.0)
-    assert painted.shape == images.shape
-    assert torch.allclose(rgb_to_lab(painted)[:, 0], rgb_to_lab(images)[:, 0], atol=0.5)
 
 
 def test_a_copy_goes_on_exactly() -> None:

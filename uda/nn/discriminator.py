@@ -3,7 +3,6 @@
 import itertools
 import math
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
@@ -103,14 +102,3 @@ class Discriminator(Encoder):
     def backbone_parameters(self) -> list[nn.Parameter]:
         """All but those of the score."""
         return list(self.blocks.parameters())
-
-
-@torch.no_grad()
-def spectral_norms(module: nn.Module) -> dict[str, float]:
-    """Return the largest singular value of every layer under spectral norm by its name: 1 after power iteration."""
-    found = {}
-    for name, layer in module.named_modules():
-        weight = getattr(layer, "weight", None)
-        if "parametrizations" in dict(layer.named_children()) and isinstance(weight, Tensor):
-            found[name] = float(torch.linalg.matrix_norm(weight.flatten(1), 2))
-    return found

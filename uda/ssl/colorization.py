@@ -12,7 +12,7 @@ from uda.batch import Batch
 from uda.clock import Clock
 from uda.errors import UserError
 from uda.nn.encoder import Encoder, TimmEncoder
-from uda.ssl.color import gamut_bins, lab_to_rgb, rgb_to_lab
+from uda.ssl.color import gamut_bins, rgb_to_lab
 from uda.ssl.objective import AllViews, Info, Loss, Need, Objective, Views
 
 _WIDTH = 10
@@ -90,14 +90,6 @@ class Colorization(Objective):
         self.weights.copy_(rebalanced(count / count.sum(), self.bins, self.uniform_share))
         return []
 
-    @torch.no_grad()
-    def colorize(self, encoder: Encoder, images: Tensor, temperature: float = 0.38) -> Tensor:
-        """Return images with the colors that the network gives them, (B, 3, S, S) in [0, 1], for looking at."""
-        lightness, _ = split_colors(images)
-        colors = annealed_mean(self.head(cast(TimmEncoder, encoder).map(lightness)).float(), self.bins, temperature)
-        colors = F.interpolate(colors, size=images.shape[-2:], mode="bilinear", align_corners=False)
-        return lab_to_rgb(torch.cat([100 * lightness[:, :1], colors], dim=1))
-
 
 def split_colors(images: Tensor) -> tuple[Tensor, Tensor]:
     """Return lightness in [0, 1] in all three channels, (B, 3, H, W), and Lab's a and b, (B, 2, H, W)."""
@@ -126,15 +118,6 @@ def rebalanced(prior: Tensor, bins: Tensor, uniform_share: float) -> Tensor:
     smooth = (prior[:, None] * kernel).sum(0)
     weights = 1 / ((1 - uniform_share) * smooth + uniform_share / len(bins))
     return weights / (smooth * weights).sum()
-
-
-def annealed_mean(logits: Tensor, bins: Tensor, temperature: float) -> Tensor:
-    """Return the mean color of a distribution sharpened by the temperature: (B, Q, h, w) → (B, 2, h, w).
-
-    At 1 the mean, towards 0 the mode (Zhang et al., section 2.3).
-    """
-    share = (logits / temperature).softmax(1)
-    return torch.stack([(share * column.view(-1, 1, 1)).sum(1) for column in bins.unbind(1)], dim=1)
 
 
 @torch.no_grad()
